@@ -1,0 +1,3 @@
+module millrace.dev/tests/apps/plain
+
+go 1.26

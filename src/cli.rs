@@ -1,13 +1,25 @@
 //! The command line: the only reader of arguments and environment.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use kube::ResourceExt;
+use kube::client::ClientBuilder;
+use kube::{Client, Config, ResourceExt};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::api;
+use crate::cluster::observe::system_clock;
+use crate::controllers::{self, Settings};
+use crate::telemetry::logs::{self, Format};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::Readiness;
+use crate::telemetry::{http, requests::CountRequests};
 
 /// Defines, launches and monitors short-lived tasks on Kubernetes.
 #[derive(Parser, Debug)]
@@ -19,8 +31,51 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Runs the operator: turns TaskLaunches into Jobs and tells what became of them.
+    Operator(Operator),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds(Crds),
+}
+
+/// Options of `millrace operator`; each may be given as environment variable.
+#[derive(Args, Debug)]
+pub struct Operator {
+    /// Namespaces to work in, separated by commas; none means all.
+    #[arg(
+        long,
+        env = "MILLRACE_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACES"
+    )]
+    watch_namespaces: Vec<String>,
+    /// Namespace in which the record of execution ids is kept. Default: that of the pod or kube context.
+    #[arg(long, env = "MILLRACE_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "MILLRACE_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS:PORT"
+    )]
+    listen: SocketAddr,
+    /// error, warn, info, debug or trace, or directives such as info,kube=debug.
+    #[arg(
+        long,
+        env = "MILLRACE_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    log_level: String,
+    /// How log lines look.
+    #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
+    log_format: Format,
+    /// Objects worked on at the same time.
+    #[arg(long, env = "MILLRACE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// Name of this process in events.
+    #[arg(long, env = "HOSTNAME", hide = true)]
+    instance: Option<String>,
 }
 
 /// Options of `millrace crds`.
@@ -35,6 +90,7 @@ struct Crds {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Operator(operator) => run_operator(operator),
         Command::Crds(crds) => print_crds(&crds),
     };
     match result {
@@ -47,20 +103,113 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn run_operator(options: Operator) -> Result<(), String> {
+    logs::start(&options.log_level, options.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+    let result = runtime.block_on(operate(options));
+    // Watches that still wait for the API server are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn operate(options: Operator) -> Result<(), String> {
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
+    readiness.wait_for("operator", "starting");
+    let stop = stop_signal()?;
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener.map_err(|e| {
+        format!(
+            "cannot listen on {}: {e}; choose another --listen",
+            options.listen
+        )
+    })?;
+    let server = axum::serve(listener, http::routes(metrics.clone(), readiness.clone()));
+    let served = tokio::spawn(server.with_graceful_shutdown(until(stop.clone())).into_future());
+
+    let (client, namespace) = connect(&metrics).await?;
+    let settings = Settings {
+        namespaces: options
+            .watch_namespaces
+            .into_iter()
+            .filter(|n| !n.is_empty())
+            .collect(),
+        operator_namespace: options.operator_namespace.unwrap_or(namespace),
+        instance: options.instance,
+        concurrency: options.concurrency.into(),
+        clock: system_clock(),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = if settings.namespaces.is_empty() {
+            "all".to_owned()
+        } else {
+            settings.namespaces.join(",")
+        },
+        operator_namespace = settings.operator_namespace,
+        "the operator begins"
+    );
+    readiness.arrived("operator");
+    controllers::run(settings, client, metrics, readiness, until(stop)).await;
+    served.abort();
+    Ok(())
+}
+
+/// A client whose requests are counted, and the namespace it is at home in.
+async fn connect(metrics: &Arc<Metrics>) -> Result<(Client, String), String> {
+    let config = Config::infer().await;
+    let config = config.map_err(|e| format!("no cluster: neither in a pod nor a usable kube config: {e}"))?;
+    let namespace = config.default_namespace.clone();
+    let builder = ClientBuilder::try_from(config).map_err(|e| format!("cannot make a client: {e}"))?;
+    Ok((
+        builder
+            .with_layer(&CountRequests {
+                metrics: metrics.clone(),
+            })
+            .build(),
+        namespace,
+    ))
+}
+
+/// Becomes true on SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>, String> {
+    let on = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
+    let (mut term, mut int) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+async fn until(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 fn print_crds(options: &Crds) -> Result<(), String> {
     let mut all = String::new();
     for crd in api::all_crds() {
-        let yaml = serde_yaml::to_string(&crd).map_err(|e| format!("cannot write {} as YAML: {e}", crd.name_any()))?;
+        let yaml = serde_yaml::to_string(&crd)
+            .map_err(|e| format!("cannot write {} as YAML: {e}", crd.name_any()))?;
         match &options.dir {
             Some(dir) => write_crd(dir, &crd.spec.names.plural, &yaml)?,
             None => all.push_str(&format!("---\n{yaml}")),
         }
     }
-    std::io::stdout().write_all(all.as_bytes()).map_err(|e| format!("cannot print: {e}"))
+    std::io::stdout()
+        .write_all(all.as_bytes())
+        .map_err(|e| format!("cannot print: {e}"))
 }
 
 fn write_crd(dir: &Path, plural: &str, yaml: &str) -> Result<(), String> {
     let path = dir.join(format!("{plural}.yaml"));
     let text = format!("# Generated by `millrace crds`; change src/api instead.\n{yaml}");
-    std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text)).map_err(|e| format!("cannot write {}: {e}", path.display()))
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))
 }

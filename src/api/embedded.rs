@@ -6,8 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 /// What the API server itself accepts as a quantity (apimachinery, `resource.Quantity`).
-const QUANTITY_PATTERN: &str =
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 /// Longest description kept inside an embedded type, in characters.
 const DESCRIPTION_MAX: usize = 50;
 
@@ -19,10 +18,16 @@ pub fn pod_template(generator: &mut SchemaGenerator) -> Schema {
         *metadata = template_metadata();
     }
     // Debug containers cannot stand in a template; without them the CRD is a quarter smaller.
-    if let Some(fields) = schema.pointer_mut("/properties/spec/properties").and_then(Value::as_object_mut) {
+    if let Some(fields) = schema
+        .pointer_mut("/properties/spec/properties")
+        .and_then(Value::as_object_mut)
+    {
         fields.remove("ephemeralContainers");
     }
-    if let Some(required) = schema.pointer_mut("/properties/spec/required").and_then(Value::as_array_mut) {
+    if let Some(required) = schema
+        .pointer_mut("/properties/spec/required")
+        .and_then(Value::as_array_mut)
+    {
         required.retain(|field| field != "containers");
     }
     schema
@@ -35,13 +40,19 @@ pub fn env(generator: &mut SchemaGenerator) -> Schema {
 
 /// Sources of environment variables.
 pub fn env_from(generator: &mut SchemaGenerator) -> Schema {
-    list(embed::<EnvFromSource>(generator), "ConfigMaps and Secrets whose keys become environment of the task's container.")
+    list(
+        embed::<EnvFromSource>(generator),
+        "ConfigMaps and Secrets whose keys become environment of the task's container.",
+    )
 }
 
 /// Requests and limits.
 pub fn resources(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = embed::<ResourceRequirements>(generator);
-    schema.insert("description".into(), json!("Requests and limits of the task's container."));
+    schema.insert(
+        "description".into(),
+        json!("Requests and limits of the task's container."),
+    );
     schema
 }
 
@@ -82,7 +93,11 @@ fn embed<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 fn tidy(value: &mut Value, names: bool) {
     let Value::Object(object) = value else { return };
     if !names {
-        let description = object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let description = object
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if description.starts_with("Quantity is a fixed-point") {
             object.clear();
             object.insert("x-kubernetes-int-or-string".into(), json!(true));
@@ -99,7 +114,11 @@ fn tidy(value: &mut Value, names: bool) {
             (false, "properties") => tidy(child, true),
             (true, _) | (false, "items" | "additionalProperties") => tidy(child, false),
             (false, "allOf" | "anyOf" | "oneOf") => {
-                child.as_array_mut().into_iter().flatten().for_each(|part| tidy(part, false));
+                child
+                    .as_array_mut()
+                    .into_iter()
+                    .flatten()
+                    .for_each(|part| tidy(part, false));
             }
             _ => {}
         }
@@ -108,7 +127,10 @@ fn tidy(value: &mut Value, names: bool) {
 
 /// The first sentence, if it is short enough to keep.
 fn first_sentence(text: &str) -> Option<String> {
-    let end = text.find(". ").or_else(|| text.find(".\n")).map_or(text.len(), |at| at + 1);
+    let end = text
+        .find(". ")
+        .or_else(|| text.find(".\n"))
+        .map_or(text.len(), |at| at + 1);
     let sentence: String = text.get(..end)?.split_whitespace().collect::<Vec<_>>().join(" ");
     (!sentence.is_empty() && sentence.chars().count() <= DESCRIPTION_MAX).then_some(sentence)
 }

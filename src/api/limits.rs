@@ -31,11 +31,11 @@ pub fn string_map(_: &mut SchemaGenerator) -> Schema {
 /// they reach an application of any generation.
 pub fn tags(_: &mut SchemaGenerator) -> Schema {
     object(json!({"type": "object", "maxProperties": 32,
-        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256},
-        "x-kubernetes-validations": [{
-            "rule": "self.all(key, key.matches('^[a-z][a-z0-9]*([.][a-z0-9]+)*$'))",
-            "message": "keys of tags are lower-case words joined by dots, such as team or cost.center: only those reach every application",
-        }]}))
+    "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256},
+    "x-kubernetes-validations": [{
+        "rule": "self.all(key, key.matches('^[a-z][a-z0-9]*([.][a-z0-9]+)*$'))",
+        "message": "keys of tags are lower-case words joined by dots, such as team or cost.center: only those reach every application",
+    }]}))
 }
 
 fn object(value: serde_json::Value) -> Schema {

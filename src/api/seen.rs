@@ -61,7 +61,11 @@ pub struct SeenLaunch {
 impl SeenLaunch {
     /// The final phase, if the launch is over.
     pub fn final_phase(&self) -> Option<Phase> {
-        self.status.as_result().ok()?.phase.filter(|phase| phase.is_final())
+        self.status
+            .as_result()
+            .ok()?
+            .phase
+            .filter(|phase| phase.is_final())
     }
 
     /// Whether history limits leave it alone.
@@ -104,6 +108,8 @@ pub struct SeenJob {
 pub struct JobSpec {
     /// Held back, by a queue for example.
     pub suspend: bool,
+    /// How many failed pods are replaced.
+    pub backoff_limit: i32,
 }
 
 /// What the Job controller says.
@@ -153,7 +159,11 @@ impl SeenJob {
 
     /// Whether the launch of that UID owns the Job.
     pub fn is_owned_by(&self, launch_uid: &str) -> bool {
-        self.metadata.owner_references.iter().flatten().any(|owner| owner.uid == launch_uid)
+        self.metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.uid == launch_uid)
     }
 }
 
@@ -294,8 +304,10 @@ struct ThinMeta {
 fn thin_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let seen = ThinMeta::deserialize(deserializer)?;
     let ours = |map: BTreeMap<String, String>| {
-        let kept: BTreeMap<_, _> =
-            map.into_iter().filter(|(key, _)| key.starts_with(GROUP) || key == label::JOB_NAME).collect();
+        let kept: BTreeMap<_, _> = map
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(GROUP) || key == label::JOB_NAME)
+            .collect();
         (!kept.is_empty()).then_some(kept)
     };
     Ok(ObjectMeta {
@@ -349,6 +361,12 @@ macro_rules! watched {
 }
 
 watched!(SeenLaunch, "TaskLaunch", GROUP, VERSION, "tasklaunches");
-watched!(SeenDefinition, "TaskDefinition", GROUP, VERSION, "taskdefinitions");
+watched!(
+    SeenDefinition,
+    "TaskDefinition",
+    GROUP,
+    VERSION,
+    "taskdefinitions"
+);
 watched!(SeenJob, "Job", "batch", "v1", "jobs");
 watched!(SeenPod, "Pod", "", "v1", "pods");

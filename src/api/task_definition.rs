@@ -39,7 +39,10 @@ use super::{embedded, limits};
 pub struct TaskDefinitionSpec {
     /// The task's name in tags, labels and dashboards. Default: the object's name. Upper case is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    #[schemars(
+        length(max = 63),
+        regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    )]
     pub task_name: Option<String>,
 
     /// Image of the task's container.
@@ -283,7 +286,11 @@ impl History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { succeeded: Self::default_limit(), failed: Self::default_limit(), ttl_seconds_after_finished: None }
+        Self {
+            succeeded: Self::default_limit(),
+            failed: Self::default_limit(),
+            ttl_seconds_after_finished: None,
+        }
     }
 }
 

@@ -1,0 +1,271 @@
+//! Carries plans out, in a fixed order: Job before status, status before event and deletion.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::response::Status;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::cache::{Key, Name};
+use super::error::{Error, api_status};
+use super::observe::job_of;
+use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch};
+use crate::api::{TaskDefinitionStatus, TaskLaunchStatus};
+use crate::launch::retention::Finished;
+use crate::launch::{Answer, JobRef, JobStop, LaunchPlan, LaunchSnapshot, Warning};
+use crate::names::annotation;
+
+/// What the API server made of a plan.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The Job was made by this plan.
+    pub job_created: bool,
+    /// It was there already, made by a predecessor or another operator.
+    pub job_adopted: bool,
+    /// The Job was not made, and the decision must be made again with the reason known.
+    pub answered: bool,
+    /// The status was written.
+    pub status_written: bool,
+    /// What the written status concerns.
+    pub keys: Vec<Key>,
+}
+
+impl Cluster {
+    /// Carries a launch's plan out.
+    pub async fn apply_launch(
+        &self,
+        name: &Name,
+        s: &LaunchSnapshot,
+        plan: &LaunchPlan,
+    ) -> Result<Applied, Error> {
+        let mut applied = Applied::default();
+        if let Some(job) = &plan.create_job {
+            self.create_job(name, s, job, &mut applied).await?;
+        }
+        if let Some(stop) = &plan.stop_job {
+            self.stop_job(name, stop).await?;
+        }
+        if let Some(status) = &plan.status {
+            applied.keys = self.write_launch_status(name, s, status).await?;
+            applied.status_written = true;
+        }
+        if let Some(warning) = &plan.warning {
+            self.events
+                .warn(&s.launch.object_ref(&()), "Launch", warning)
+                .await;
+        }
+        if let Some(job) = &plan.delete_job {
+            self.delete_job(name, job).await?;
+        }
+        Ok(applied)
+    }
+
+    /// Created, never applied: whoever comes second sees that it exists.
+    async fn create_job(
+        &self,
+        name: &Name,
+        s: &LaunchSnapshot,
+        job: &Job,
+        applied: &mut Applied,
+    ) -> Result<(), Error> {
+        let uid = s.launch.metadata.uid.clone().unwrap_or_default();
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &name.namespace);
+        let answer = match api.create(&PostParams::default(), job).await {
+            Ok(_) => {
+                applied.job_created = true;
+                None
+            }
+            Err(error) => match api_status(&error).map(|status| answer_of(status, s)) {
+                Some(Refusal::Exists) => self.examine(name, s, &uid, applied).await?,
+                Some(Refusal::Answer(answer)) => Some(answer),
+                Some(Refusal::Other) | None => {
+                    return Err(Error::request("create", format!("Job {}", job.name_any()), error));
+                }
+            },
+        };
+        applied.answered = answer.is_some();
+        self.memories.change(&uid, |memory| {
+            if answer.is_none() {
+                memory.job_made = Some(s.now);
+            }
+            memory.answer = answer;
+        });
+        Ok(())
+    }
+
+    /// A Job of that name exists: ours, made by a predecessor, or somebody else's?
+    async fn examine(
+        &self,
+        name: &Name,
+        s: &LaunchSnapshot,
+        uid: &str,
+        applied: &mut Applied,
+    ) -> Result<Option<Answer>, Error> {
+        let job = job_of(name, &s.launch);
+        match self.read_job(&job).await? {
+            Some(found) if !found.is_owned_by(uid) => {
+                let owner = found.metadata.owner_references.iter().flatten().next();
+                let whose = owner.map_or_else(String::new, |o| format!(" of {} {}", o.kind, o.name));
+                Ok(Some(Answer::NameTaken(format!("Job {}{whose}", job.name))))
+            }
+            // Gone between two requests: it counts as made, so that it is not made a second time.
+            Some(_) | None => {
+                applied.job_adopted = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets the Job controller end the Job: with a deadline of 1 s it is past it at once. The resourceVersion
+    /// makes sure that a Job which has ended meanwhile keeps its outcome.
+    async fn stop_job(&self, name: &Name, stop: &JobStop) -> Result<(), Error> {
+        let api: Api<SeenJob> = Api::namespaced(self.client.clone(), &name.namespace);
+        let patch = json!({
+            "metadata": {
+                "uid": stop.job.uid,
+                "resourceVersion": stop.job.resource_version,
+                "annotations": { annotation::STOP: stop.why },
+            },
+            "spec": { "activeDeadlineSeconds": 1 },
+        });
+        let result = api
+            .patch(&stop.job.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        ignore(result, &[404]).map_err(|e| Error::request("patch", format!("Job {}", stop.job.name), e))
+    }
+
+    async fn write_launch_status(
+        &self,
+        name: &Name,
+        s: &LaunchSnapshot,
+        status: &TaskLaunchStatus,
+    ) -> Result<Vec<Key>, Error> {
+        let api: Api<SeenLaunch> = Api::namespaced(self.client.clone(), &name.namespace);
+        let over = s.launch.metadata.resource_version.clone().unwrap_or_default();
+        let before = s.launch.status.as_result().cloned().unwrap_or_default();
+        let patch = status_patch(&over, json!(before), json!(status));
+        match api
+            .patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
+            Ok(written) => Ok(self.cache.lock().wrote(written, &over)),
+            Err(e) if code(&e) == Some(404) => Ok(Vec::new()),
+            Err(e) => Err(Error::request("patch", format!("status of TaskLaunch {name}"), e)),
+        }
+    }
+
+    async fn delete_job(&self, name: &Name, job: &JobRef) -> Result<(), Error> {
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &name.namespace);
+        let params = delete_params(&job.uid, Some(&job.resource_version));
+        let result = api.delete(&job.name, &params).await;
+        ignore(result, &[404, 409]).map_err(|e| Error::request("delete", format!("Job {}", job.name), e))
+    }
+
+    /// Deletes a finished launch that history limits let go. Its Job and pods follow by their owner.
+    pub async fn delete_launch(&self, namespace: &str, launch: &Finished) -> Result<(), Error> {
+        let api: Api<SeenLaunch> = Api::namespaced(self.client.clone(), namespace);
+        let result = api.delete(&launch.name, &delete_params(&launch.uid, None)).await;
+        ignore(result, &[404, 409])
+            .map_err(|e| Error::request("delete", format!("TaskLaunch {}", launch.name), e))
+    }
+
+    /// Writes what we say about a definition.
+    pub async fn apply_definition(
+        &self,
+        name: &Name,
+        definition: &SeenDefinition,
+        status: &TaskDefinitionStatus,
+        warning: Option<&Warning>,
+    ) -> Result<(), Error> {
+        let api: Api<SeenDefinition> = Api::namespaced(self.client.clone(), &name.namespace);
+        let over = definition.metadata.resource_version.clone().unwrap_or_default();
+        let patch = status_patch(&over, Value::Null, json!(status));
+        let result = api
+            .patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        ignore(result, &[404])
+            .map_err(|e| Error::request("patch", format!("status of TaskDefinition {name}"), e))?;
+        if let Some(warning) = warning {
+            self.events
+                .warn(&definition.object_ref(&()), "Check", warning)
+                .await;
+        }
+        Ok(())
+    }
+}
+
+/// A merge patch that makes the status exactly `next`, provided that the object is still at `version`: then a
+/// launch that another operator finished stays finished.
+fn status_patch(version: &str, before: Value, next: Value) -> Value {
+    let mut status = next;
+    if let (Value::Object(before), Value::Object(next)) = (before, &mut status) {
+        for (key, _) in before {
+            next.entry(key).or_insert(Value::Null);
+        }
+    }
+    json!({ "metadata": { "resourceVersion": version }, "status": status })
+}
+
+fn delete_params(uid: &str, resource_version: Option<&str>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: resource_version.map(str::to_owned),
+        }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    api_status(error).map(|status| status.code)
+}
+
+fn ignore<T>(result: Result<T, kube::Error>, codes: &[u16]) -> Result<(), kube::Error> {
+    match result {
+        Err(e) if code(&e).is_some_and(|c| codes.contains(&c)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+enum Refusal {
+    Exists,
+    Answer(Answer),
+    Other,
+}
+
+/// What an answer to the creation of a Job means.
+fn answer_of(status: &Status, s: &LaunchSnapshot) -> Refusal {
+    let terminating = status
+        .details
+        .iter()
+        .flat_map(|d| &d.causes)
+        .any(|c| c.reason == "NamespaceTerminating");
+    match status.code {
+        409 if status.is_already_exists() => Refusal::Exists,
+        404 => Refusal::Answer(Answer::NamespaceGoes),
+        403 if terminating => Refusal::Answer(Answer::NamespaceGoes),
+        403 => Refusal::Answer(Answer::Refused(s.now, status.message.clone())),
+        400 | 413 | 422 => Refusal::Answer(Answer::Invalid(status.message.clone())),
+        _ => Refusal::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_patch_removes_what_is_no_longer_said() {
+        let patch = status_patch(
+            "7",
+            json!({"reason": "X", "phase": "Pending"}),
+            json!({"phase": "Running"}),
+        );
+        assert_eq!(
+            patch,
+            json!({"metadata": {"resourceVersion": "7"}, "status": {"phase": "Running", "reason": null}})
+        );
+    }
+}

@@ -1,0 +1,462 @@
+//! What the watches have seen, with the look-ups that decisions need. Everything is found by name or by range,
+//! so that a decision costs the same with ten launches and with ten thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+
+use crate::api::Phase;
+use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, label_of};
+use crate::launch::retention::Finished;
+use crate::names::label;
+
+/// Namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The namespace.
+    pub namespace: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl Name {
+    /// Name `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    fn of(object: &impl Resource) -> Self {
+        Self::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+
+    fn sibling(&self, name: &str) -> Self {
+        Self::new(self.namespace.as_str(), name)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What is to be looked at again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A launch.
+    Launch(Name),
+    /// A definition.
+    Definition(Name),
+    /// The finished launches of a definition.
+    History(Name),
+}
+
+/// Objects of one kind. After a relist, what is no longer listed counts as deleted, and what did not change does
+/// not count as touched.
+#[derive(Debug)]
+pub(crate) struct Objects<T> {
+    by_name: BTreeMap<Name, Arc<T>>,
+    listed: Option<BTreeSet<Name>>,
+    synced: bool,
+}
+
+impl<T> Default for Objects<T> {
+    fn default() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+            listed: None,
+            synced: false,
+        }
+    }
+}
+
+/// An object that came, changed or went.
+struct Touched<T> {
+    name: Name,
+    old: Option<Arc<T>>,
+    new: Option<Arc<T>>,
+}
+
+impl<T: Resource<DynamicType = ()>> Objects<T> {
+    fn take(&mut self, event: Event<T>) -> Vec<Touched<T>> {
+        match event {
+            Event::Init => {
+                self.listed = Some(BTreeSet::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let name = Name::of(&object);
+                self.listed.get_or_insert_default().insert(name.clone());
+                self.put(name, object).into_iter().collect()
+            }
+            Event::Apply(object) => self.put(Name::of(&object), object).into_iter().collect(),
+            Event::Delete(object) => self.remove(Name::of(&object)).into_iter().collect(),
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<Name> = self
+                    .by_name
+                    .keys()
+                    .filter(|n| !listed.contains(n))
+                    .cloned()
+                    .collect();
+                self.synced = true;
+                gone.into_iter().filter_map(|name| self.remove(name)).collect()
+            }
+        }
+    }
+
+    fn put(&mut self, name: Name, object: T) -> Option<Touched<T>> {
+        let old = self.by_name.get(&name).cloned();
+        if old
+            .as_ref()
+            .is_some_and(|old| old.meta().resource_version == object.meta().resource_version)
+        {
+            return None;
+        }
+        let new = Arc::new(object);
+        self.by_name.insert(name.clone(), new.clone());
+        Some(Touched {
+            name,
+            old,
+            new: Some(new),
+        })
+    }
+
+    fn remove(&mut self, name: Name) -> Option<Touched<T>> {
+        let old = self.by_name.remove(&name)?;
+        Some(Touched {
+            name,
+            old: Some(old),
+            new: None,
+        })
+    }
+}
+
+/// Everything seen in one scope (a namespace, or the whole cluster), with its indexes.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub(crate) launches: Objects<SeenLaunch>,
+    pub(crate) definitions: Objects<SeenDefinition>,
+    pub(crate) jobs: Objects<SeenJob>,
+    pub(crate) pods: Objects<SeenPod>,
+    /// Unfinished launches by definition.
+    unfinished: BTreeMap<Name, BTreeSet<Name>>,
+    /// Unfinished launches by the parent that they name.
+    children: BTreeMap<Name, BTreeSet<Name>>,
+    /// Finished launches that history limits count, by definition: succeeded, and others.
+    finished: BTreeMap<Name, [BTreeSet<Finished>; 2]>,
+    /// Last state of deleted pods of unfinished launches: their exit code may be needed yet.
+    gone_pods: BTreeMap<Name, Vec<Arc<SeenPod>>>,
+    phases: BTreeMap<Phase, i64>,
+}
+
+/// Last states kept of one launch's deleted pods.
+const GONE_PODS: usize = 2;
+
+/// A shared [`Seen`].
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    inner: Arc<Mutex<Seen>>,
+}
+
+impl Cache {
+    /// Locks it. A panic elsewhere cannot leave it half changed in a way that matters: each event is one change.
+    pub fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kind that is cached: how an event of it changes what is seen, and what must be looked at again.
+pub trait Cached: Resource<DynamicType = ()> + Sized {
+    /// Takes an event in.
+    fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key>;
+}
+
+impl Cached for SeenLaunch {
+    fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        let touched = seen.launches.take(event);
+        touched.iter().flat_map(|t| seen.index_launch(t)).collect()
+    }
+}
+
+impl Cached for SeenDefinition {
+    fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        let touched = seen.definitions.take(event);
+        let keys = touched.into_iter().flat_map(|t| {
+            let waiting = seen
+                .unfinished
+                .get(&t.name)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .map(Key::Launch);
+            let itself = [Key::Definition(t.name.clone()), Key::History(t.name)];
+            itself.into_iter().chain(waiting).collect::<Vec<_>>()
+        });
+        keys.collect()
+    }
+}
+
+impl Cached for SeenJob {
+    fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        let touched = seen.jobs.take(event);
+        let launches = touched
+            .iter()
+            .filter_map(|t| launch_of(&t.name, t.new.as_ref().or(t.old.as_ref())?.meta()));
+        let keys = launches.flat_map(|launch| {
+            let children = seen.children.get(&launch).into_iter().flatten().cloned();
+            children
+                .chain([launch.clone()])
+                .map(Key::Launch)
+                .collect::<Vec<_>>()
+        });
+        keys.collect()
+    }
+}
+
+impl Cached for SeenPod {
+    fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for t in seen.pods.take(event) {
+            let Some(pod) = t.new.as_ref().or(t.old.as_ref()) else {
+                continue;
+            };
+            let Some(launch) = launch_of(&t.name, pod.meta()) else {
+                continue;
+            };
+            let running = seen
+                .launches
+                .by_name
+                .get(&launch)
+                .is_some_and(|l| l.final_phase().is_none());
+            if t.new.is_none() && running {
+                let gone = seen.gone_pods.entry(launch.clone()).or_default();
+                gone.push(pod.clone());
+                if gone.len() > GONE_PODS {
+                    gone.remove(0);
+                }
+            }
+            if running {
+                keys.push(Key::Launch(launch));
+            }
+        }
+        keys
+    }
+}
+
+fn launch_of(name: &Name, meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<Name> {
+    Some(name.sibling(label_of(meta, label::LAUNCH)?))
+}
+
+fn definition_of(name: &Name, launch: &SeenLaunch) -> Option<Name> {
+    Some(name.sibling(&launch.spec.as_result().ok()?.definition_ref.name))
+}
+
+fn parent_of(name: &Name, launch: &SeenLaunch) -> Option<Name> {
+    let parent = launch.spec.as_result().ok()?.parent_ref.as_ref()?;
+    Some(name.sibling(parent.name.as_deref()?))
+}
+
+fn finished_entry(name: &Name, launch: &SeenLaunch) -> Option<(Name, usize, Finished)> {
+    let phase = launch.final_phase()?;
+    if launch.is_kept() || launch.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let status = launch.status.as_result().ok()?;
+    let end = status
+        .completion_time
+        .as_ref()
+        .or(launch.metadata.creation_timestamp.as_ref());
+    let at = end.map_or(Timestamp::UNIX_EPOCH, |t| t.0);
+    let uid = launch.metadata.uid.clone()?;
+    let row = usize::from(phase != Phase::Succeeded);
+    Some((
+        definition_of(name, launch)?,
+        row,
+        Finished {
+            at,
+            name: name.name.clone(),
+            uid,
+        },
+    ))
+}
+
+fn phase_of(launch: &SeenLaunch) -> Phase {
+    launch
+        .status
+        .as_result()
+        .ok()
+        .and_then(|s| s.phase)
+        .unwrap_or(Phase::Pending)
+}
+
+fn drop_from(index: &mut BTreeMap<Name, BTreeSet<Name>>, at: &Name, launch: &Name) {
+    if let Some(set) = index.get_mut(at) {
+        set.remove(launch);
+        if set.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+impl Seen {
+    /// Whether all kinds have been listed once.
+    pub fn is_synced(&self) -> bool {
+        self.launches.synced && self.definitions.synced && self.jobs.synced && self.pods.synced
+    }
+
+    fn index_launch(&mut self, t: &Touched<SeenLaunch>) -> Vec<Key> {
+        if let Some(old) = &t.old {
+            self.unindex(&t.name, old);
+        }
+        let mut keys = vec![Key::Launch(t.name.clone())];
+        if let Some(new) = &t.new {
+            *self.phases.entry(phase_of(new)).or_default() += 1;
+            let definition = definition_of(&t.name, new);
+            if new.final_phase().is_some() {
+                self.gone_pods.remove(&t.name);
+                keys.extend(definition.map(Key::History));
+            } else {
+                if let Some(definition) = definition {
+                    self.unfinished
+                        .entry(definition)
+                        .or_default()
+                        .insert(t.name.clone());
+                }
+                if let Some(parent) = parent_of(&t.name, new) {
+                    self.children.entry(parent).or_default().insert(t.name.clone());
+                }
+            }
+            if let Some((definition, row, entry)) = finished_entry(&t.name, new) {
+                let rows = self.finished.entry(definition).or_default();
+                rows.get_mut(row).into_iter().for_each(|set| {
+                    set.insert(entry.clone());
+                });
+            }
+        } else {
+            self.gone_pods.remove(&t.name);
+        }
+        keys.extend(
+            self.children
+                .get(&t.name)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .map(Key::Launch),
+        );
+        keys
+    }
+
+    fn unindex(&mut self, name: &Name, old: &SeenLaunch) {
+        if let Some(count) = self.phases.get_mut(&phase_of(old)) {
+            *count -= 1;
+        }
+        if let Some(definition) = definition_of(name, old) {
+            drop_from(&mut self.unfinished, &definition, name);
+        }
+        if let Some(parent) = parent_of(name, old) {
+            drop_from(&mut self.children, &parent, name);
+        }
+        if let Some((definition, row, entry)) = finished_entry(name, old)
+            && let Some(rows) = self.finished.get_mut(&definition)
+        {
+            rows.get_mut(row).map(|set| set.remove(&entry));
+            if rows.iter().all(BTreeSet::is_empty) {
+                self.finished.remove(&definition);
+            }
+        }
+    }
+
+    /// A launch.
+    pub fn launch(&self, name: &Name) -> Option<Arc<SeenLaunch>> {
+        self.launches.by_name.get(name).cloned()
+    }
+
+    /// A definition.
+    pub fn definition(&self, name: &Name) -> Option<Arc<SeenDefinition>> {
+        self.definitions.by_name.get(name).cloned()
+    }
+
+    /// A Job.
+    pub fn job(&self, name: &Name) -> Option<Arc<SeenJob>> {
+        self.jobs.by_name.get(name).cloned()
+    }
+
+    /// The pods of a Job, deleted ones of an unfinished launch among them, oldest first. The Job controller
+    /// names a pod after its Job, so they stand together.
+    pub fn pods_of(&self, job: &SeenJob, launch: &Name) -> Vec<Arc<SeenPod>> {
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        let prefix = format!("{}-", job.name_any());
+        let from = launch.sibling(&prefix);
+        let after = (Bound::Included(&from), Bound::Unbounded);
+        let alive = self.pods.by_name.range(after);
+        let alive = alive
+            .take_while(|(name, _)| name.namespace == launch.namespace && name.name.starts_with(&prefix));
+        let gone = self.gone_pods.get(launch).into_iter().flatten();
+        let mut pods: Vec<_> = gone
+            .chain(alive.map(|(_, pod)| pod))
+            .filter(|pod| owned(pod, uid))
+            .cloned()
+            .collect();
+        sort_by_age(&mut pods);
+        pods
+    }
+
+    /// The finished launches of a definition that history limits count: succeeded, others; oldest first.
+    pub fn finished(&self, definition: &Name) -> Option<&[BTreeSet<Finished>; 2]> {
+        self.finished.get(definition)
+    }
+
+    /// How many launches are in each phase.
+    pub fn phases(&self) -> &BTreeMap<Phase, i64> {
+        &self.phases
+    }
+
+    /// The highest execution id on any Job or in any status.
+    pub fn highest_execution_id(&self) -> i64 {
+        let jobs = self.jobs.by_name.values().filter_map(|job| job.execution_id());
+        let launches = self.launches.by_name.values();
+        let statuses = launches.filter_map(|launch| launch.status.as_result().ok()?.execution_id);
+        jobs.chain(statuses).max().unwrap_or_default()
+    }
+
+    /// Takes in what a status write returned, if nothing newer was seen since: the next decision then does not
+    /// depend on when the watch delivers it.
+    pub fn wrote(&mut self, written: SeenLaunch, over: &str) -> Vec<Key> {
+        let name = Name::of(&written);
+        let current = self
+            .launches
+            .by_name
+            .get(&name)
+            .and_then(|l| l.metadata.resource_version.clone());
+        if current.as_deref() != Some(over) {
+            return Vec::new();
+        }
+        SeenLaunch::take(self, Event::Apply(written))
+    }
+}
+
+fn owned(pod: &SeenPod, job_uid: &str) -> bool {
+    pod.metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.uid == job_uid)
+}
+
+/// Oldest first; the name decides between pods of the same second.
+pub fn sort_by_age(pods: &mut [Arc<SeenPod>]) {
+    pods.sort_by_key(|pod| {
+        (
+            pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            pod.metadata.name.clone(),
+        )
+    });
+}

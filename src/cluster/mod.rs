@@ -1,0 +1,71 @@
+//! The place that talks to the API server: observe reads, apply writes.
+
+pub mod apply;
+pub mod cache;
+pub mod error;
+pub mod events;
+pub mod execution_ids;
+pub mod observe;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kube::Client;
+
+use crate::launch::Memory;
+use crate::telemetry::metrics::Metrics;
+use cache::Cache;
+use events::Events;
+use execution_ids::ExecutionIds;
+
+/// Tells the time; tests set it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// One scope (a namespace, or the whole cluster): what was seen in it, and how to act on it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Talks to the API server.
+    pub client: Client,
+    /// What the watches saw.
+    pub cache: Cache,
+    /// Gives execution ids; shared by all scopes.
+    pub ids: Arc<ExecutionIds>,
+    /// The highest execution id that any scope has seen.
+    pub highest_id: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Publishes events.
+    pub events: Arc<Events>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// What this process knows about launches beyond what it watches, by UID.
+    pub memories: Memories,
+}
+
+/// Memories of launches, by UID; each goes when its launch is over or gone.
+#[derive(Clone, Default)]
+pub struct Memories {
+    inner: Arc<Mutex<HashMap<String, Memory>>>,
+}
+
+impl Memories {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known about the launch.
+    pub fn of(&self, uid: &str) -> Memory {
+        self.lock().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is known about the launch.
+    pub fn change(&self, uid: &str, change: impl FnOnce(&mut Memory)) {
+        change(self.lock().entry(uid.to_owned()).or_default());
+    }
+
+    /// Forgets the launch.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+}

@@ -1,0 +1,167 @@
+//! Gathers all that a decision may depend on, the time included.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
+
+use super::cache::{Name, sort_by_age};
+use super::error::Error;
+use super::{Clock, Cluster};
+use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
+use crate::launch::{Evidence, LaunchSnapshot, Parent, Want};
+use crate::names::{job_name, label};
+
+/// The machine's clock: the only place that reads it.
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+pub fn system_clock() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+impl Cluster {
+    /// All that is known about a launch; `None` if there is none of that name.
+    pub fn observe_launch(&self, name: &Name) -> Option<LaunchSnapshot> {
+        let seen = self.cache.lock();
+        let launch = seen.launch(name)?;
+        let spec = launch.spec.as_result().ok();
+        let definition = spec.and_then(|spec| {
+            seen.definition(&Name::new(
+                name.namespace.as_str(),
+                spec.definition_ref.name.as_str(),
+            ))
+        });
+        let parent = spec
+            .and_then(|spec| spec.parent_ref.as_ref())
+            .map_or(Parent::None, |parent| match (&parent.name, parent.execution_id) {
+                (_, Some(id)) => Parent::Id(id),
+                (Some(other), None) => {
+                    observe_parent(&seen, &Name::new(name.namespace.as_str(), other.as_str()))
+                }
+                (None, None) => Parent::None,
+            });
+        let job = seen.job(&job_of(name, &launch));
+        let pods = job
+            .as_ref()
+            .map(|job| seen.pods_of(job, name))
+            .unwrap_or_default();
+        drop(seen);
+        let memory = self
+            .memories
+            .of(launch.metadata.uid.as_deref().unwrap_or_default());
+        let now = (self.clock)();
+        Some(LaunchSnapshot {
+            now,
+            launch,
+            definition,
+            parent,
+            job,
+            pods,
+            memory,
+            evidence: Evidence::default(),
+        })
+    }
+
+    /// Looks up what a plan wants and puts it into the snapshot.
+    pub async fn look_up(&self, want: Want, name: &Name, snapshot: &mut LaunchSnapshot) -> Result<(), Error> {
+        let job = job_of(name, &snapshot.launch);
+        match want {
+            Want::ExecutionId => {
+                snapshot.evidence.execution_id = Some(self.ids.next(|| (self.highest_id)()).await?);
+            }
+            Want::Job => {
+                snapshot.job = self.read_job(&job).await?.map(Arc::new);
+                snapshot.evidence.job_is_gone = snapshot.job.is_none();
+                if let Some(found) = &snapshot.job {
+                    snapshot.pods = self.cache.lock().pods_of(found, name);
+                }
+            }
+            Want::Pods => {
+                let mut read = self.read_pods(&job).await?;
+                // A deleted pod's last state, seen earlier, still counts.
+                read.retain(|pod| {
+                    !snapshot
+                        .pods
+                        .iter()
+                        .any(|known| known.metadata.uid == pod.metadata.uid && known.is_over())
+                });
+                snapshot
+                    .pods
+                    .retain(|known| !read.iter().any(|pod| pod.metadata.uid == known.metadata.uid));
+                snapshot.pods.extend(read);
+                sort_by_age(&mut snapshot.pods);
+                snapshot.evidence.pods_were_read = true;
+            }
+            Want::Refusal => {
+                let refusal = self.read_refusal(&job, snapshot.job.as_deref()).await?;
+                let uid = snapshot.launch.metadata.uid.clone().unwrap_or_default();
+                self.memories
+                    .change(&uid, |memory| memory.refusal = Some((snapshot.now, refusal)));
+                snapshot.memory = self.memories.of(&uid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The Job as the API server itself has it.
+    pub(super) async fn read_job(&self, job: &Name) -> Result<Option<SeenJob>, Error> {
+        let api: Api<SeenJob> = Api::namespaced(self.client.clone(), &job.namespace);
+        api.get_opt(&job.name)
+            .await
+            .map_err(|e| Error::request("get", format!("Job {job}"), e))
+    }
+
+    async fn read_pods(&self, job: &Name) -> Result<Vec<Arc<SeenPod>>, Error> {
+        let api: Api<SeenPod> = Api::namespaced(self.client.clone(), &job.namespace);
+        let selector = ListParams::default().labels(&format!("{}={}", label::JOB_NAME, job.name));
+        let list = api.list(&selector).await;
+        let list = list.map_err(|e| Error::request("list", format!("pods of Job {job}"), e))?;
+        Ok(list.items.into_iter().map(Arc::new).collect())
+    }
+
+    /// The sentence with which quota or admission refused the Job's pod: the Job controller tells it only in an
+    /// event.
+    async fn read_refusal(&self, name: &Name, job: Option<&SeenJob>) -> Result<Option<String>, Error> {
+        let Some(uid) = job.and_then(|job| job.uid()) else {
+            return Ok(None);
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &name.namespace);
+        let selector = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
+        let list = api.list(&selector).await;
+        let list = list.map_err(|e| Error::request("list", format!("events of Job {name}"), e))?;
+        let newest = list.items.into_iter().max_by_key(|event| {
+            let time = event.last_timestamp.as_ref().map(|t| t.0);
+            time.or(event.event_time.as_ref().map(|t| t.0)).or(event
+                .meta()
+                .creation_timestamp
+                .as_ref()
+                .map(|t| t.0))
+        });
+        Ok(newest.and_then(|event| event.message))
+    }
+}
+
+/// Name of a launch's Job.
+pub(super) fn job_of(name: &Name, launch: &SeenLaunch) -> Name {
+    let uid = launch.metadata.uid.as_deref().unwrap_or_default();
+    Name::new(name.namespace.as_str(), job_name(&name.name, uid))
+}
+
+/// A parent's id is on its Job long before it is in its status.
+fn observe_parent(seen: &super::cache::Seen, name: &Name) -> Parent {
+    let Some(parent) = seen.launch(name) else {
+        return Parent::Missing;
+    };
+    let told = parent
+        .status
+        .as_result()
+        .ok()
+        .and_then(|status| status.execution_id);
+    let job = || {
+        seen.job(&job_of(name, &parent))
+            .filter(|job| job.is_owned_by(parent.metadata.uid.as_deref().unwrap_or_default()))
+    };
+    told.or_else(|| job()?.execution_id())
+        .map_or(Parent::NotStarted, Parent::Id)
+}

@@ -1,0 +1,123 @@
+//! Watches: events into the cache, and what they concern into the queue.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::queue::Queue;
+use crate::cluster::cache::{Cache, Cached, Key};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::Readiness;
+
+/// A watch that is silent for so long is begun again with a fresh list: the connection may be dead without
+/// anybody having said so. What did not change since is not looked at again.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// What a watch feeds.
+#[derive(Clone)]
+pub(super) struct Feed {
+    pub(super) cache: Cache,
+    pub(super) queue: Arc<Queue<Key>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+}
+
+/// Watches one kind in one namespace, or in all, for ever.
+pub(super) async fn watch<T>(client: Client, namespace: Option<String>, selector: Option<&str>, feed: Feed)
+where
+    T: Cached + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    T: Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let kind = T::kind(&()).into_owned();
+    let what = namespace
+        .as_ref()
+        .map_or_else(|| kind.clone(), |ns| format!("{kind} in namespace {ns}"));
+    feed.readiness.wait_for(&what, "first list");
+    let api: Api<T> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let config = watcher::Config {
+        label_selector: selector.map(str::to_owned),
+        ..watcher::Config::default()
+    };
+    loop {
+        let mut events = watcher(api.clone(), config.clone()).default_backoff().boxed();
+        while let Ok(Some(event)) = tokio::time::timeout(SILENCE, events.next()).await {
+            take(event, &what, &feed);
+        }
+        feed.metrics.watch_restarted(plural::<T>());
+    }
+}
+
+fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, feed: &Feed) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            feed.metrics.watch_restarted(plural::<T>());
+            let why = explain::<T>(&error);
+            tracing::warn!(watch = what, why, "a watch failed; it is begun again");
+            if !feed.cache.lock().is_synced() {
+                feed.readiness.wait_for(what, why);
+            }
+            return;
+        }
+    };
+    let listed = matches!(event, Event::InitDone);
+    let mut seen = feed.cache.lock();
+    let keys = T::take(&mut seen, event);
+    for (phase, count) in seen.phases() {
+        feed.metrics.in_phase(*phase, *count);
+    }
+    drop(seen);
+    for key in keys {
+        feed.queue.add(key, Duration::ZERO);
+    }
+    if listed {
+        feed.readiness.arrived(what);
+    }
+}
+
+/// Why a watch failed, and what to do about it.
+fn explain<T: Resource<DynamicType = ()>>(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    let status = match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
+            Some(status.clone())
+        }
+        WatchFailed(_) => None,
+        _ => None,
+    };
+    let name = format!("{}.{}", T::plural(&()), T::group(&()));
+    match status {
+        Some(status) if status.is_not_found() => {
+            format!(
+                "the API server does not know {name}: apply the files in crds/, or install the chart with crds.install=true"
+            )
+        }
+        Some(status) if status.is_forbidden() => {
+            format!(
+                "may not list and watch {name}: {} (the chart's rbac.create makes the roles)",
+                status.message
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn plural<T: Resource<DynamicType = ()>>() -> &'static str {
+    match T::plural(&()).as_ref() {
+        "tasklaunches" => "tasklaunches",
+        "taskdefinitions" => "taskdefinitions",
+        "jobs" => "jobs",
+        "pods" => "pods",
+        _ => "other",
+    }
+}

@@ -1,0 +1,452 @@
+//! One launch, decided: snapshot in, plan out. No client, no clock, no environment.
+
+pub mod definition;
+pub mod job;
+pub mod overrides;
+pub mod progress;
+pub mod resolve;
+pub mod retention;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+
+use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod};
+use crate::api::task_definition::RunPolicy;
+use crate::api::{TaskLaunchSpec, TaskLaunchStatus};
+use crate::names::reason;
+use job::Owner;
+use resolve::{Rejection, ResolvedLaunch};
+use status::Ending;
+
+/// A launch that ends within this time of its Job's creation costs no status write before its end. It is also
+/// how long the caches may lag before something that is missing is looked for at the API server.
+pub const SHORT: Duration = Duration::from_secs(5);
+/// A Job without any pod after this time is asked for the reason.
+pub const NO_POD: Duration = Duration::from_secs(10);
+/// How often a refusal is asked for, and a refused Job tried, again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// A definition or parent applied together with its launch may become visible after it.
+const TOGETHER: Duration = Duration::from_secs(2);
+
+/// All that a decision depends on.
+#[derive(Clone, Debug)]
+pub struct LaunchSnapshot {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// The launch.
+    pub launch: Arc<SeenLaunch>,
+    /// Its definition, if there is one.
+    pub definition: Option<Arc<SeenDefinition>>,
+    /// Its parent.
+    pub parent: Parent,
+    /// The Job of the launch's Job name, whoever owns it.
+    pub job: Option<Arc<SeenJob>>,
+    /// Its pods, oldest first.
+    pub pods: Vec<Arc<SeenPod>>,
+    /// What this process knows beyond what it watches.
+    pub memory: Memory,
+    /// What was asked for this decision.
+    pub evidence: Evidence,
+}
+
+/// What is known of the parent that a launch names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Parent {
+    /// It names none.
+    #[default]
+    None,
+    /// There is no launch of that name.
+    Missing,
+    /// It has no execution id yet.
+    NotStarted,
+    /// Its execution id.
+    Id(i64),
+}
+
+/// What this process knows about a launch beyond what it watches. Lost with the process, without harm: it only
+/// bridges the time until the caches and the status know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// When this process made (or adopted) the launch's Job.
+    pub job_made: Option<Timestamp>,
+    /// What the API server answered when the Job was to be made.
+    pub answer: Option<Answer>,
+    /// Why the Job gets no pod, and when that was asked.
+    pub refusal: Option<(Timestamp, Option<String>)>,
+}
+
+/// Why the API server did not make a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Another object has the name.
+    NameTaken(String),
+    /// The Job is invalid and will stay so.
+    Invalid(String),
+    /// Quota, admission or missing rights, which may change.
+    Refused(Timestamp, String),
+    /// The namespace is on its way out.
+    NamespaceGoes,
+}
+
+/// What was asked for this decision because a plan wanted it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// An execution id that no other launch has.
+    pub execution_id: Option<i64>,
+    /// The API server itself has no Job of that name.
+    pub job_is_gone: bool,
+    /// `pods` is what the API server itself has.
+    pub pods_were_read: bool,
+}
+
+/// Something to be looked up before a decision can be made. Each costs one request, except ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// An execution id.
+    ExecutionId,
+    /// The Job, at the API server.
+    Job,
+    /// The Job's pods, at the API server.
+    Pods,
+    /// Why the Job gets no pod.
+    Refusal,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchPlan {
+    /// Look this up, then decide again; nothing else in the plan counts.
+    pub want: Option<Want>,
+    /// Create this Job.
+    pub create_job: Option<Box<Job>>,
+    /// End this Job.
+    pub stop_job: Option<JobStop>,
+    /// Write this status.
+    pub status: Option<Box<TaskLaunchStatus>>,
+    /// Publish this, once the status is written.
+    pub warning: Option<Warning>,
+    /// Delete this Job: it never ran and never will.
+    pub delete_job: Option<JobRef>,
+    /// Look again after this time at the latest.
+    pub next: Option<Duration>,
+}
+
+/// A Job as it was seen: a write meant for it must not hit another one, or a later state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRef {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Version seen.
+    pub resource_version: String,
+}
+
+impl JobRef {
+    fn of(job: &SeenJob) -> Self {
+        let meta = &job.metadata;
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// End a Job before it ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStop {
+    /// Which.
+    pub job: JobRef,
+    /// Why ([`crate::names::stop`]).
+    pub why: &'static str,
+}
+
+/// A Warning event about the launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// [`crate::names::reason`].
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+}
+
+impl LaunchPlan {
+    fn want(want: Want) -> Self {
+        Self {
+            want: Some(want),
+            ..Self::default()
+        }
+    }
+
+    fn wait(time: Duration) -> Self {
+        Self {
+            next: Some(time),
+            ..Self::default()
+        }
+    }
+}
+
+/// What to do about a launch.
+pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
+    // A status that this version cannot read may say that the launch is over: hands off.
+    if s.launch.metadata.deletion_timestamp.is_some() || s.launch.status.as_result().is_err() {
+        return LaunchPlan::default();
+    }
+    if s.launch.final_phase().is_some() {
+        return after_the_end(s);
+    }
+    let spec = match s.launch.spec.as_result() {
+        Ok(spec) => spec,
+        Err(why) => {
+            return wait_for(
+                s,
+                &Rejection {
+                    reason: reason::INVALID_SPEC,
+                    message: why.to_owned(),
+                },
+            );
+        }
+    };
+    match &s.job {
+        Some(job) if job.is_owned_by(s.uid()) => progress::decide(s, spec, job),
+        Some(job) => status::end(
+            s,
+            &Ending::failed(reason::JOB_NAME_TAKEN, taken(&JobRef::of(job).name)),
+        ),
+        None if s.job_was_made() => missing_job(s, spec),
+        None => start(s, spec),
+    }
+}
+
+/// A launch that ended while a queue held its Job back leaves a Job that nobody will ever end.
+fn after_the_end(s: &LaunchSnapshot) -> LaunchPlan {
+    let job = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
+    let held_back = job.filter(|job| job.spec.suspend && job.end().is_none() && job.status.active == 0);
+    LaunchPlan {
+        delete_job: held_back.map(|job| JobRef::of(job)),
+        ..LaunchPlan::default()
+    }
+}
+
+/// The Job was made and is not in the cache: the cache lags, or somebody deleted the Job.
+fn missing_job(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
+    if s.evidence.job_is_gone {
+        return status::end(
+            s,
+            &match spec.shutdown {
+                Some(_) => Ending::stopped("its Job was deleted while it was being stopped"),
+                None => Ending::failed(
+                    reason::JOB_LOST,
+                    "its Job was deleted before it ended; it is never run again by itself: create another TaskLaunch",
+                ),
+            },
+        );
+    }
+    match s
+        .memory
+        .job_made
+        .and_then(|made| SHORT.checked_sub(elapsed(made, s.now)))
+    {
+        Some(rest) if !rest.is_zero() => LaunchPlan::wait(rest),
+        _ => LaunchPlan::want(Want::Job),
+    }
+}
+
+/// No Job was ever made.
+fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
+    if spec.shutdown.is_some() {
+        return status::end(s, &Ending::stopped("stopped before its Job was made"));
+    }
+    match &s.memory.answer {
+        Some(Answer::NameTaken(owner)) => {
+            return status::end(s, &Ending::failed(reason::JOB_NAME_TAKEN, taken(owner)));
+        }
+        Some(Answer::Invalid(why)) => {
+            return status::end(s, &Ending::failed(reason::INVALID_POD, why.as_str()));
+        }
+        Some(Answer::NamespaceGoes) => return LaunchPlan::wait(ASK_AGAIN),
+        Some(Answer::Refused(at, why)) if elapsed(*at, s.now) < ASK_AGAIN => {
+            return wait_for(
+                s,
+                &Rejection {
+                    reason: reason::POD_REFUSED,
+                    message: why.clone(),
+                },
+            );
+        }
+        Some(Answer::Refused(..)) | None => {}
+    }
+    match accept(s, spec) {
+        Err(rejection) => wait_for(s, &rejection),
+        Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue()),
+        Ok(resolved) => match s.evidence.execution_id {
+            None => LaunchPlan::want(Want::ExecutionId),
+            Some(id) => {
+                let job = job::build_job(&s.owner(), &resolved, id);
+                LaunchPlan {
+                    create_job: Some(Box::new(job)),
+                    next: Some(SHORT),
+                    ..LaunchPlan::default()
+                }
+            }
+        },
+    }
+}
+
+fn overdue() -> Rejection {
+    Rejection {
+        reason: reason::START_DEADLINE_EXCEEDED,
+        message: "the operator saw it too late".to_owned(),
+    }
+}
+
+/// The launch as it would run, or what it waits for.
+fn accept(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> Result<ResolvedLaunch, Rejection> {
+    let name = &spec.definition_ref.name;
+    let definition = s.definition.as_ref().ok_or_else(|| Rejection {
+        reason: reason::DEFINITION_NOT_FOUND,
+        message: format!(
+            "there is no TaskDefinition {name} in this namespace: create it, and the launch starts"
+        ),
+    })?;
+    let definition = definition.spec.as_result().map_err(|why| {
+        Rejection::definition(format!(
+            "TaskDefinition {name} cannot be read by this operator: {why}"
+        ))
+    })?;
+    let parent = spec
+        .parent_ref
+        .as_ref()
+        .and_then(|parent| parent.name.as_deref())
+        .unwrap_or_default();
+    let parent_execution_id = match s.parent {
+        Parent::None => None,
+        Parent::Id(id) => Some(id),
+        Parent::Missing => {
+            return Err(Rejection {
+                reason: reason::PARENT_NOT_FOUND,
+                message: format!(
+                    "there is no TaskLaunch {parent} in this namespace: create it, and the launch starts"
+                ),
+            });
+        }
+        Parent::NotStarted => {
+            return Err(Rejection {
+                reason: reason::PARENT_NOT_STARTED,
+                message: format!("parent TaskLaunch {parent} has no execution id yet"),
+            });
+        }
+    };
+    resolve::resolve(name, definition, spec, parent_execution_id)
+}
+
+/// Says what a launch without a Job waits for, or ends it when it has waited long enough.
+fn wait_for(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
+    if s.start_deadline_passed() {
+        let why = match rejection.reason {
+            reason::POD_REFUSED => reason::POD_REFUSED,
+            _ => reason::START_DEADLINE_EXCEEDED,
+        };
+        let seconds = s.start_deadline_seconds();
+        let message = format!("not started within {seconds} s: {}", rejection.message);
+        return status::end(s, &Ending::failed(why, message));
+    }
+    let together = matches!(
+        rejection.reason,
+        reason::DEFINITION_NOT_FOUND | reason::PARENT_NOT_FOUND | reason::PARENT_NOT_STARTED
+    );
+    if together && s.age() < TOGETHER {
+        return LaunchPlan::wait(TOGETHER - s.age());
+    }
+    let again = (rejection.reason == reason::POD_REFUSED).then_some(ASK_AGAIN);
+    let next = [s.until_start_deadline(), again].into_iter().flatten().min();
+    LaunchPlan {
+        next,
+        ..status::waiting(s, rejection)
+    }
+}
+
+fn taken(owner: &str) -> String {
+    format!(
+        "the name of its Job is taken by {owner}, which is not this launch's: delete that, then create another TaskLaunch"
+    )
+}
+
+/// Time since `then`; none if the clock says that it is yet to come.
+pub(crate) fn elapsed(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+impl LaunchSnapshot {
+    fn uid(&self) -> &str {
+        self.launch.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        let meta = &self.launch.metadata;
+        Owner {
+            name: meta.name.as_deref().unwrap_or_default(),
+            namespace: meta.namespace.as_deref().unwrap_or_default(),
+            uid: self.uid(),
+        }
+    }
+
+    fn status(&self) -> TaskLaunchStatus {
+        self.launch.status.as_result().cloned().unwrap_or_default()
+    }
+
+    fn job_was_made(&self) -> bool {
+        self.memory.job_made.is_some() || self.launch.status.as_result().is_ok_and(|s| s.job_name.is_some())
+    }
+
+    fn age(&self) -> Duration {
+        self.launch
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Duration::ZERO, |t| elapsed(t.0, self.now))
+    }
+
+    /// From the Job where there is one: the definition is read once.
+    fn start_deadline_seconds(&self) -> i64 {
+        let by_job = self.job.as_ref().and_then(|job| {
+            crate::api::seen::annotation_of(&job.metadata, crate::names::annotation::START_DEADLINE)?
+                .parse()
+                .ok()
+        });
+        let by_definition = || {
+            Some(
+                self.definition
+                    .as_ref()?
+                    .spec
+                    .as_result()
+                    .ok()?
+                    .run_policy
+                    .start_deadline_seconds,
+            )
+        };
+        by_job
+            .or_else(by_definition)
+            .unwrap_or(RunPolicy::default_start_deadline_seconds())
+    }
+
+    /// `None` where it is 0, for ever.
+    fn until_start_deadline(&self) -> Option<Duration> {
+        let seconds = u64::try_from(self.start_deadline_seconds())
+            .ok()
+            .filter(|s| *s > 0)?;
+        Some(Duration::from_secs(seconds).saturating_sub(self.age()))
+    }
+
+    fn start_deadline_passed(&self) -> bool {
+        self.until_start_deadline() == Some(Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests;

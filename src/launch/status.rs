@@ -1,0 +1,230 @@
+//! The status that goes with a decision, and whether it is worth a write.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::resolve::Rejection;
+use super::{LaunchPlan, LaunchSnapshot, Warning, elapsed};
+use crate::api::conditions::{self, Draft, clip, whole_seconds};
+use crate::api::seen::{SeenJob, annotation_of};
+use crate::api::{Phase, TaskLaunchStatus};
+use crate::names::{annotation, condition, reason};
+
+/// How a launch ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ending {
+    pub(super) phase: Phase,
+    pub(super) reason: &'static str,
+    pub(super) message: Option<String>,
+    pub(super) exit_code: Option<i32>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    pub(super) pod_name: Option<String>,
+    pub(super) attempts: Option<i32>,
+}
+
+impl Ending {
+    pub(super) fn new(phase: Phase, reason: &'static str) -> Self {
+        let (message, exit_code, started, ended, pod_name, attempts) = (None, None, None, None, None, None);
+        Self {
+            phase,
+            reason,
+            message,
+            exit_code,
+            started,
+            ended,
+            pod_name,
+            attempts,
+        }
+    }
+
+    pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            message: Some(message.into()),
+            ..Self::new(Phase::Failed, reason)
+        }
+    }
+
+    pub(super) fn stopped(message: impl Into<String>) -> Self {
+        Self {
+            message: Some(message.into()),
+            ..Self::new(Phase::Stopped, reason::STOPPED)
+        }
+    }
+}
+
+/// The plan that ends a launch: one write of a complete status.
+pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
+    let mut next = identified(s);
+    let ended = whole_seconds(ending.ended.unwrap_or(s.now));
+    next.phase = Some(ending.phase);
+    next.reason = (ending.phase != Phase::Succeeded).then(|| ending.reason.to_owned());
+    next.message = ending.message.as_deref().map(clip).filter(|m| !m.is_empty());
+    next.exit_code = ending.exit_code;
+    next.pod_name = ending.pod_name.clone().or(next.pod_name);
+    next.attempts = ending.attempts.or(next.attempts);
+    next.start_time = ending.started.map(Time).or(next.start_time);
+    next.completion_time = Some(Time(ended));
+    next.duration = next
+        .start_time
+        .as_ref()
+        .map(|start| people(elapsed(start.0, ended)));
+
+    let sentence = next.message.clone().unwrap_or_default();
+    let made = next.job_name.is_some();
+    let started = next.start_time.is_some();
+    let not_started = if started {
+        reason::STARTED
+    } else {
+        reason::NEVER_STARTED
+    };
+    let mut drafts = vec![
+        Draft::new(condition::STARTED, started, not_started, ""),
+        Draft::new(condition::FINISHED, true, ending.reason, sentence.clone()),
+        Draft::new(
+            condition::SUCCEEDED,
+            ending.phase == Phase::Succeeded,
+            ending.reason,
+            sentence.clone(),
+        ),
+    ];
+    if made {
+        drafts.push(Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""));
+    }
+    let warning = (ending.phase == Phase::Failed).then(|| (ending.reason, sentence));
+    write(s, next, &drafts, warning)
+}
+
+/// The plan that says what a launch without a Job waits for.
+pub(super) fn waiting(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
+    let mut next = s.status();
+    next.phase = Some(Phase::Pending);
+    say(&mut next, rejection.reason, &rejection.message);
+    let sentence = next.message.clone().unwrap_or_default();
+    // Refused by the cluster: the launch itself is as it should be.
+    let accepted = rejection.reason == reason::POD_REFUSED;
+    let draft = if accepted {
+        Draft::new(condition::STARTED, false, rejection.reason, sentence.clone())
+    } else {
+        Draft::new(condition::ACCEPTED, false, rejection.reason, sentence.clone())
+    };
+    write(s, next, &[draft], Some((rejection.reason, sentence)))
+}
+
+/// Where a launch with a Job stands.
+pub(super) struct Standing<'a> {
+    pub(super) phase: Phase,
+    pub(super) reason: &'static str,
+    pub(super) message: &'a str,
+    /// Whether people should hear of it.
+    pub(super) warn: bool,
+    pub(super) started: Option<Timestamp>,
+    pub(super) pod_name: Option<String>,
+    pub(super) attempts: Option<i32>,
+}
+
+/// The plan that says where a launch with a Job stands.
+pub(super) fn standing(s: &LaunchSnapshot, now: &Standing<'_>) -> LaunchPlan {
+    let mut next = identified(s);
+    next.phase = Some(now.phase);
+    match now.reason {
+        reason::RUNNING => (next.reason, next.message) = (None, None),
+        why => say(&mut next, why, now.message),
+    }
+    next.pod_name = now.pod_name.clone().or(next.pod_name);
+    next.attempts = now.attempts.or(next.attempts);
+    next.start_time = now.started.map(Time).or(next.start_time);
+    let sentence = next.message.clone().unwrap_or_default();
+    let started = next.start_time.is_some();
+    let why = if started { reason::STARTED } else { now.reason };
+    let unfinished = if now.phase == Phase::Stopping {
+        reason::STOPPING
+    } else {
+        reason::RUNNING
+    };
+    let drafts = [
+        Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""),
+        Draft::new(
+            condition::STARTED,
+            started,
+            why,
+            if started { "" } else { &sentence },
+        ),
+        Draft::new(condition::FINISHED, false, unfinished, ""),
+    ];
+    let warning = now.warn.then(|| (now.reason, sentence.clone()));
+    write(s, next, &drafts, warning)
+}
+
+/// Sentences of the kubelet alternate (pull failed, backing off) while the reason stays; one is enough.
+fn say(status: &mut TaskLaunchStatus, reason: &str, message: &str) {
+    if status.reason.as_deref() != Some(reason) {
+        status.reason = Some(reason.to_owned());
+        status.message = Some(clip(message)).filter(|m| !m.is_empty());
+    }
+}
+
+/// The present status with what the Job says about who the run is.
+fn identified(s: &LaunchSnapshot) -> TaskLaunchStatus {
+    let mut status = s.status();
+    let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
+    if let Some(job) = owned {
+        status.job_name.clone_from(&job.metadata.name);
+        status.job_uid.clone_from(&job.metadata.uid);
+        status.execution_id = job.execution_id();
+        status.parent_execution_id = parent_of(job);
+    }
+    status
+}
+
+fn parent_of(job: &SeenJob) -> Option<i64> {
+    annotation_of(&job.metadata, annotation::PARENT_EXECUTION_ID)?
+        .parse()
+        .ok()
+}
+
+/// Only a different status is written; an event goes only with a new reason.
+fn write(
+    s: &LaunchSnapshot,
+    mut next: TaskLaunchStatus,
+    drafts: &[Draft],
+    warning: Option<(&'static str, String)>,
+) -> LaunchPlan {
+    let generation = s.launch.metadata.generation;
+    next.observed_generation = generation;
+    for draft in drafts {
+        conditions::merge(&mut next.conditions, draft, generation, s.now);
+    }
+    let before = s.status();
+    if next == before {
+        return LaunchPlan::default();
+    }
+    let new_reason = before.reason != next.reason;
+    let warning = warning.filter(|_| new_reason).map(|(reason, message)| Warning {
+        reason: reason.to_owned(),
+        message,
+    });
+    LaunchPlan {
+        status: Some(Box::new(next)),
+        warning,
+        ..LaunchPlan::default()
+    }
+}
+
+/// A duration for people, in the units that `kubectl` uses: 12s, 3m5s, 2h1m.
+pub(super) fn people(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    ) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s}s"),
+        (0, h, m, _) => format!("{h}h{m}m"),
+        (d, h, _, _) => format!("{d}d{h}h"),
+    }
+}

@@ -1,0 +1,394 @@
+//! The operator's own metrics. Labels are closed sets of words, never names of launches; only the series per
+//! definition name one, and they go with it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::Phase;
+
+/// Which controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Controller {
+    /// Of launches.
+    Launch,
+    /// Of definitions.
+    Definition,
+    /// Of finished launches.
+    History,
+}
+
+/// How a reconcile went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Something was written.
+    Applied,
+    /// Nothing was to be done.
+    Unchanged,
+    /// Another writer was faster.
+    Conflict,
+    /// Not allowed.
+    Forbidden,
+    /// Failed; tried again.
+    Error,
+    /// A bug, caught.
+    Panic,
+}
+
+/// How a launch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum End {
+    /// Exit code 0.
+    Succeeded,
+    /// Otherwise.
+    Failed,
+    /// As asked.
+    Stopped,
+}
+
+impl End {
+    /// The end that a final phase means.
+    pub const fn of(phase: Phase) -> Option<Self> {
+        match phase {
+            Phase::Succeeded => Some(Self::Succeeded),
+            Phase::Failed => Some(Self::Failed),
+            Phase::Stopped => Some(Self::Stopped),
+            Phase::Pending | Phase::Running | Phase::Stopping => None,
+        }
+    }
+}
+
+/// Between which points of a launch's life time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Step {
+    /// From the launch's creation to its Job's.
+    CreatedToJob,
+    /// From its Job's creation to the start of its container.
+    JobToRunning,
+    /// From that to its end.
+    RunningToFinished,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reconcile {
+    controller: Controller,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    controller: Controller,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: End,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InPhase {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AtStep {
+    step: Step,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    /// get, list, watch, create, update, patch, delete.
+    pub verb: &'static str,
+    /// Plural of the kind, one of those we use; with `/status` where only that is written.
+    pub resource: &'static str,
+    /// HTTP status code, 0 where no answer came.
+    pub code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watch {
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct Definition {
+    namespace: String,
+    definition: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DefinitionRuns {
+    namespace: String,
+    definition: String,
+    outcome: End,
+}
+
+/// What a finished launch adds to its definition's series.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// From start to end, if it started.
+    pub duration: Option<Duration>,
+    /// Exit code, if one is known.
+    pub exit_code: Option<i32>,
+}
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Reconcile, Counter>,
+    reconcile_seconds: Family<Of, Histogram, fn() -> Histogram>,
+    queue_depth: Gauge,
+    requests: Family<Request, Counter>,
+    watch_restarts: Family<Watch, Counter>,
+    launches: Family<InPhase, Gauge>,
+    ended: Family<Ended, Counter>,
+    step_seconds: Family<AtStep, Histogram, fn() -> Histogram>,
+    runs: Family<DefinitionRuns, Counter>,
+    last_succeeded: Family<Definition, Gauge>,
+    last_duration: Family<Definition, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    last_exit_code: Family<Definition, Gauge>,
+    definitions: Mutex<BTreeSet<Definition>>,
+}
+
+/// 1 ms to 8 s: a reconcile is a few requests.
+fn reconcile_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+/// 10 ms to 23 h: a launch may last long.
+fn step_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 3.0, 15))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("millrace"),
+            reconciles: Family::default(),
+            reconcile_seconds: Family::new_with_constructor(reconcile_buckets),
+            queue_depth: Gauge::default(),
+            requests: Family::default(),
+            watch_restarts: Family::default(),
+            launches: Family::default(),
+            ended: Family::default(),
+            step_seconds: Family::new_with_constructor(step_buckets),
+            runs: Family::default(),
+            last_succeeded: Family::default(),
+            last_duration: Family::default(),
+            last_exit_code: Family::default(),
+            definitions: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "reconciles",
+            "Reconciles by controller and outcome",
+            self.reconciles.clone(),
+        );
+        r.register_with_unit(
+            "reconcile_duration",
+            "Duration of reconciles",
+            Unit::Seconds,
+            self.reconcile_seconds.clone(),
+        );
+        r.register(
+            "queue_depth",
+            "Objects that are due and wait for a worker",
+            self.queue_depth.clone(),
+        );
+        r.register(
+            "api_requests",
+            "Requests to the API server by verb, resource and code (0: no answer)",
+            self.requests.clone(),
+        );
+        r.register(
+            "watch_restarts",
+            "Watches begun again after an error or a silence",
+            self.watch_restarts.clone(),
+        );
+        r.register("launches", "TaskLaunches by phase", self.launches.clone());
+        r.register(
+            "launches_ended",
+            "TaskLaunches that this operator saw end, by outcome and reason",
+            self.ended.clone(),
+        );
+        r.register_with_unit(
+            "launch_step_duration",
+            "Time between two points of a launch's life",
+            Unit::Seconds,
+            self.step_seconds.clone(),
+        );
+        r.register(
+            "definition_runs",
+            "Ended launches of a definition by outcome",
+            self.runs.clone(),
+        );
+        r.register(
+            "definition_last_run_succeeded",
+            "Whether the last ended launch of a definition succeeded",
+            self.last_succeeded.clone(),
+        );
+        r.register_with_unit(
+            "definition_last_run_duration",
+            "Duration of the last ended launch of a definition",
+            Unit::Seconds,
+            self.last_duration.clone(),
+        );
+        r.register(
+            "definition_last_run_exit_code",
+            "Exit code of the last ended launch of a definition",
+            self.last_exit_code.clone(),
+        );
+    }
+
+    /// The exposition in OpenMetrics text.
+    pub fn exposition(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, controller: Controller, outcome: Outcome, took: Duration) {
+        self.reconciles
+            .get_or_create(&Reconcile { controller, outcome })
+            .inc();
+        self.reconcile_seconds
+            .get_or_create(&Of { controller })
+            .observe(took.as_secs_f64());
+    }
+
+    /// So many objects are due.
+    pub fn queued(&self, depth: usize) {
+        self.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// A request was answered.
+    pub fn requested(&self, request: &Request) {
+        self.requests.get_or_create(request).inc();
+    }
+
+    /// A watch was begun again.
+    pub fn watch_restarted(&self, resource: &'static str) {
+        self.watch_restarts.get_or_create(&Watch { resource }).inc();
+    }
+
+    /// So many launches are in that phase.
+    pub fn in_phase(&self, phase: Phase, count: i64) {
+        self.launches
+            .get_or_create(&InPhase {
+                phase: phase.as_str(),
+            })
+            .set(count);
+    }
+
+    /// A launch came from one point of its life to the next.
+    pub fn stepped(&self, step: Step, took: Duration) {
+        self.step_seconds
+            .get_or_create(&AtStep { step })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A launch ended; `reason` is one of [`crate::names::reason`].
+    pub fn ended(&self, namespace: &str, definition: &str, run: Run, reason: &str) {
+        self.ended
+            .get_or_create(&Ended {
+                outcome: run.end,
+                reason: reason.to_owned(),
+            })
+            .inc();
+        let whose = Definition {
+            namespace: namespace.to_owned(),
+            definition: definition.to_owned(),
+        };
+        let runs = DefinitionRuns {
+            namespace: namespace.to_owned(),
+            definition: definition.to_owned(),
+            outcome: run.end,
+        };
+        self.runs.get_or_create(&runs).inc();
+        self.last_succeeded
+            .get_or_create(&whose)
+            .set(i64::from(run.end == End::Succeeded));
+        if let Some(duration) = run.duration {
+            self.last_duration
+                .get_or_create(&whose)
+                .set(duration.as_secs_f64());
+        }
+        if let Some(code) = run.exit_code {
+            self.last_exit_code.get_or_create(&whose).set(i64::from(code));
+        }
+        self.definitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(whose);
+    }
+
+    /// A definition is gone, and its series with it.
+    pub fn forget_definition(&self, namespace: &str, definition: &str) {
+        let gone = Definition {
+            namespace: namespace.to_owned(),
+            definition: definition.to_owned(),
+        };
+        if !self
+            .definitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&gone)
+        {
+            return;
+        }
+        self.last_succeeded.remove(&gone);
+        self.last_duration.remove(&gone);
+        self.last_exit_code.remove(&gone);
+        for outcome in [End::Succeeded, End::Failed, End::Stopped] {
+            self.runs.remove(&DefinitionRuns {
+                namespace: gone.namespace.clone(),
+                definition: gone.definition.clone(),
+                outcome,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_definition_go_with_it() {
+        let metrics = Metrics::default();
+        let run = Run {
+            end: End::Failed,
+            duration: Some(Duration::from_secs(2)),
+            exit_code: Some(3),
+        };
+        metrics.ended("ns", "task1", run, "NonZeroExit");
+        let text = metrics.exposition();
+        assert!(
+            text.contains(r#"millrace_definition_last_run_exit_code{namespace="ns",definition="task1"} 3"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"millrace_launches_ended_total{outcome="Failed",reason="NonZeroExit"} 1"#));
+        metrics.forget_definition("ns", "task1");
+        assert!(!metrics.exposition().contains("task1"));
+    }
+}

@@ -1,0 +1,7 @@
+//! What the operator tells about itself: logs, metrics, probes.
+
+pub mod http;
+pub mod logs;
+pub mod metrics;
+pub mod readiness;
+pub mod requests;

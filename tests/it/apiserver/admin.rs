@@ -15,12 +15,12 @@ impl Store {
     /// Serves another kind, as after installing its CRD.
     pub fn register(&mut self, kind: Kind) {
         self.unregister(&kind.resource());
-        self.kinds.push(kind);
+        Arc::make_mut(&mut self.kinds).push(kind);
     }
 
-    /// Stops serving a kind: requests get 404. Its objects come back with it.
+    /// Stops serving a kind: watches end, requests get 404. Its objects come back with it.
     pub fn unregister(&mut self, plural: &str) {
-        self.kinds.retain(|k| !k.is_called(plural));
+        Arc::make_mut(&mut self.kinds).retain(|k| !k.is_called(plural));
     }
 
     pub fn add_namespace(&mut self, name: &str) {

@@ -92,7 +92,7 @@ impl Store {
     fn gc_once(&mut self) -> bool {
         let before = self.revision;
         let live: BTreeSet<String> = self.objects.values().map(|o| object::uid(o).to_owned()).collect();
-        let keys: Vec<Key> = self.objects.keys().cloned().collect();
+        let keys: Vec<Arc<Key>> = self.objects.keys().cloned().collect();
         for key in keys {
             let Some(object) = self.objects.get(&key).cloned() else {
                 continue;
@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Keys of what is owned by a UID.
-    pub(super) fn dependents(&self, uid: &str) -> Vec<Key> {
+    pub(super) fn dependents(&self, uid: &str) -> Vec<Arc<Key>> {
         let owned = self.objects.iter().filter(|(_, o)| object::is_owned_by(o, uid));
         owned.map(|(key, _)| key.clone()).collect()
     }
@@ -182,7 +182,7 @@ impl Store {
     }
 
     fn empty_namespace(&mut self, namespace: &Key) {
-        let contents: Vec<Key> = self
+        let contents: Vec<Arc<Key>> = self
             .objects
             .keys()
             .filter(|k| k.namespace == namespace.name)

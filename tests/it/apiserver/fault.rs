@@ -24,6 +24,9 @@ pub enum Fault {
     Hang,
     /// The server sees the request this much later (tokio's time).
     Delay(Duration),
+    /// A list shows the cluster as it was at this revision, as a server that lags does; ignored by
+    /// other requests.
+    StaleList(u64),
     /// Something about the stream of a watch; ignored by other requests.
     Watch(WatchFault),
 }
@@ -144,6 +147,7 @@ impl fmt::Display for Fault {
             Self::Garbage => f.write_str("garbage"),
             Self::Hang => f.write_str("no answer"),
             Self::Delay(time) => write!(f, "{time:?} late"),
+            Self::StaleList(revision) => write!(f, "as of {revision}"),
             Self::Watch(fault) => write!(f, "watch {fault:?}"),
         }
     }
@@ -156,7 +160,7 @@ pub type NameMatch = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 #[derive(Clone)]
 pub struct Rule {
     client: Option<String>,
-    verb: Option<Verb>,
+    verbs: Vec<Verb>,
     plural: Option<String>,
     subresource: Option<String>,
     name: Option<NameMatch>,
@@ -172,7 +176,7 @@ impl Rule {
     pub fn new(fault: Fault) -> Self {
         Self {
             client: None,
-            verb: None,
+            verbs: Vec::new(),
             plural: None,
             subresource: None,
             name: None,
@@ -187,7 +191,7 @@ impl Rule {
     /// A fault of the next request of this verb on this plural, the main resource or a subresource.
     pub fn on(verb: Verb, plural: &str, fault: Fault) -> Self {
         Self {
-            verb: Some(verb),
+            verbs: vec![verb],
             plural: Some(plural.to_owned()),
             ..Self::new(fault)
         }
@@ -204,9 +208,18 @@ impl Rule {
         self
     }
 
+    /// Any create, update, patch or delete: "between the second and the third write".
+    pub fn on_writes(fault: Fault) -> Self {
+        let verbs = Verb::ALL.into_iter().filter(|verb| verb.is_write()).collect();
+        Self {
+            verbs,
+            ..Self::new(fault)
+        }
+    }
+
     #[must_use]
     pub fn verb(mut self, verb: Verb) -> Self {
-        self.verb = Some(verb);
+        self.verbs = vec![verb];
         self
     }
 
@@ -254,10 +267,13 @@ impl Rule {
     }
 
     fn matches(&self, request: &Request) -> bool {
-        let watch_only = matches!(self.fault, Fault::Watch(_)) && request.verb != Verb::Watch;
-        !watch_only
-            && self.client.as_ref().is_none_or(|c| *c == request.client)
-            && self.verb.is_none_or(|v| v == request.verb)
+        let apt = match self.fault {
+            Fault::Watch(_) => request.verb == Verb::Watch,
+            Fault::StaleList(_) => request.verb == Verb::List,
+            _ => true,
+        };
+        apt && self.client.as_ref().is_none_or(|c| *c == request.client)
+            && (self.verbs.is_empty() || self.verbs.contains(&request.verb))
             && self.plural.as_ref().is_none_or(|p| request.is_on(p))
             && self
                 .subresource
@@ -282,7 +298,7 @@ impl fmt::Debug for Rule {
         write!(
             f,
             "{} on {:?} {:?}, fired {} of {}",
-            self.fault, self.verb, self.plural, self.fired, self.times
+            self.fault, self.verbs, self.plural, self.fired, self.times
         )
     }
 }

@@ -31,7 +31,7 @@ impl Store {
                     .is_none_or(|after| (&key.namespace, &key.name) > (&after.0, &after.1))
                 && selector.takes(object)
         });
-        let wanted: Vec<(Key, Arc<Value>)> = wanted.collect();
+        let wanted: Vec<(Arc<Key>, Arc<Value>)> = wanted.collect();
         let limit = request
             .query("limit")
             .parse()
@@ -71,13 +71,14 @@ impl Store {
     }
 
     /// All objects of a kind as they were; `None` when that revision is compacted.
-    pub fn objects_at(&self, kind: &Kind, revision: u64) -> Option<BTreeMap<Key, Arc<Value>>> {
+    pub fn objects_at(&self, kind: &Kind, revision: u64) -> Option<BTreeMap<Arc<Key>, Arc<Value>>> {
         if revision < self.compacted {
             return None;
         }
         let resource = kind.resource();
         let now = self.objects.iter().filter(|(key, _)| key.resource == resource);
-        let mut objects: BTreeMap<Key, Arc<Value>> = now.map(|(k, o)| (k.clone(), Arc::clone(o))).collect();
+        let mut objects: BTreeMap<Arc<Key>, Arc<Value>> =
+            now.map(|(k, o)| (Arc::clone(k), Arc::clone(o))).collect();
         let later = self
             .log
             .iter()
@@ -85,7 +86,7 @@ impl Store {
             .take_while(|change| change.revision > revision);
         for change in later.filter(|change| change.key.resource == resource) {
             match &change.old {
-                Some(old) => objects.insert(change.key.clone(), Arc::clone(old)),
+                Some(old) => objects.insert(Arc::clone(&change.key), Arc::clone(old)),
                 None => objects.remove(&change.key),
             };
         }

@@ -24,13 +24,17 @@
 #![allow(clippy::panic, reason = "a panic is how a test fails")]
 
 mod admin;
+mod background;
 mod builtin;
 mod delete;
 mod fault;
+mod inner;
+mod job;
 mod kind;
 mod list;
 pub mod object;
 mod open_watch;
+mod pod;
 mod record;
 mod request;
 mod selector;
@@ -39,18 +43,23 @@ mod service;
 mod status;
 mod store;
 mod watch;
+mod watches;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub use background::{Fate, Running};
 pub use fault::{Fault, Rule, RuleId, WatchFault};
+pub use job::JobController;
 pub use kind::Kind;
 pub use object::Key;
 pub use open_watch::{OpenWatch, Step};
+pub use pod::PodActor;
 pub use record::{Entry, Record};
 pub use request::{PatchType, Request, Response, Verb};
-pub use server::{ApiServer, Watches};
+pub use server::ApiServer;
 pub use status::Status;
 pub use store::Store;
 pub use watch::{Change, Cursor};
+pub use watches::Watches;

@@ -118,6 +118,9 @@ impl OpenWatch {
             }
             _ => {}
         }
+        if !store.serves(self.cursor.kind()) {
+            return Step::End;
+        }
         if self.allowance == Some(0) {
             return Step::Wait { silent: false };
         }

@@ -117,6 +117,30 @@ impl From<Status> for Response {
 }
 
 impl Request {
+    /// A request from its parts, without a client; a body makes the content type matter.
+    pub fn call(
+        client: &str,
+        method: &str,
+        uri: &str,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<Self, Status> {
+        let built = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(http::header::CONTENT_TYPE, content_type);
+        let (head, ()) = built
+            .body(())
+            .map_err(|why| Status::bad_request(why.to_string()))?
+            .into_parts();
+        let bytes = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        Self::from_http(client, &head, &bytes)
+    }
+
     /// Reads a request as kube builds it (`kube::core::Request` or a client), so that an explorer
     /// can use kube's own builders without a client.
     pub fn from_http(client: &str, head: &http::request::Parts, body: &[u8]) -> Result<Self, Status> {

@@ -1,7 +1,6 @@
 //! The handle that tests hold: the store, the faults and the open watches behind one lock.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,16 +12,17 @@ use serde_json::Value;
 use tokio::sync::watch::Sender;
 
 use super::{
-    fault::{Fault, Faults, Rule, RuleId, WatchFault},
-    open_watch::{OpenWatch, Step},
+    fault::{Fault, Rule, RuleId, WatchFault},
+    inner::{Inner, Outcome},
+    open_watch::Step,
     record::Record,
-    request::{Request, Response},
-    status::Status,
+    request::Request,
     store::Store,
+    watches::Watches,
 };
 
 /// How long a test waits, in tokio's time, before it calls a condition missed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An API server in this process. Clones are the same server.
 #[derive(Clone)]
@@ -30,23 +30,6 @@ pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
     /// Moves whenever something happened: wakes watches and waiting tests.
     pub(super) activity: Arc<Sender<u64>>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    store: Store,
-    faults: Faults,
-    watches: BTreeMap<u64, OpenWatch>,
-    opened: u64,
-}
-
-/// What the service does with a request.
-pub(super) enum Outcome {
-    Respond(Box<Response>),
-    Stream(u64),
-    Reset,
-    Hang,
-    Garbage,
 }
 
 impl Default for ApiServer {
@@ -85,6 +68,20 @@ impl ApiServer {
     pub fn with<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
         let result = act(&mut self.lock().store);
         self.wake();
+        result
+    }
+
+    /// The same for actors: watches and waiting tests wake only when something changed, so that an
+    /// actor that follows activity comes to rest.
+    pub(super) fn with_quietly<R>(&self, act: impl FnOnce(&mut Store) -> R) -> R {
+        let mut inner = self.lock();
+        let before = inner.store.revision();
+        let result = act(&mut inner.store);
+        let changed = inner.store.revision() != before;
+        drop(inner);
+        if changed {
+            self.wake();
+        }
         result
     }
 
@@ -214,7 +211,7 @@ impl ApiServer {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         // A test that panicked while it held the lock has failed already.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,137 +252,6 @@ impl ApiServer {
     pub(super) fn close_watch(&self, id: u64) {
         self.lock().watches.remove(&id);
         self.wake();
-    }
-}
-
-impl Inner {
-    fn serve(&mut self, request: &Request, fault: Option<Fault>) -> Outcome {
-        let note = fault.as_ref().map(ToString::to_string);
-        let mut unserved = |code| self.store.record.push(request, code, false, note.clone());
-        match fault {
-            Some(Fault::Answer(status)) => {
-                unserved(status.code);
-                return refused(status);
-            }
-            Some(Fault::ResetBefore) => {
-                unserved(0);
-                return Outcome::Reset;
-            }
-            Some(Fault::Hang) => {
-                unserved(0);
-                return Outcome::Hang;
-            }
-            Some(Fault::Garbage) => {
-                unserved(200);
-                return Outcome::Garbage;
-            }
-            _ => {}
-        }
-        let response = self.store.handle(request);
-        match fault {
-            Some(Fault::AnswerAfter(status)) => {
-                self.store.record.amend(status.code, note.unwrap_or_default());
-                refused(status)
-            }
-            Some(Fault::ResetAfter) => {
-                self.store.record.amend(0, note.unwrap_or_default());
-                Outcome::Reset
-            }
-            Some(Fault::Watch(fault)) if response.watch.is_some() => {
-                self.store.record.amend(response.code, note.unwrap_or_default());
-                self.open(request, response, Some(fault))
-            }
-            _ => self.open(request, response, None),
-        }
-    }
-
-    fn open(&mut self, request: &Request, response: Response, fault: Option<WatchFault>) -> Outcome {
-        let Some(cursor) = response.watch else {
-            return Outcome::Respond(Box::new(response));
-        };
-        let mut watch = OpenWatch::new(&request.client, cursor);
-        if let Some(fault) = fault {
-            watch.afflict(fault);
-        }
-        self.opened += 1;
-        self.watches.insert(self.opened, watch);
-        Outcome::Stream(self.opened)
-    }
-}
-
-fn refused(status: Status) -> Outcome {
-    Outcome::Respond(Box::new(status.into()))
-}
-
-/// Some of the open watches.
-pub struct Watches<'a> {
-    server: &'a ApiServer,
-    plural: String,
-    client: Option<String>,
-}
-
-impl Watches<'_> {
-    #[must_use]
-    pub fn by(mut self, client: &str) -> Self {
-        self.client = Some(client.to_owned());
-        self
-    }
-
-    pub fn count(&self) -> usize {
-        self.server
-            .lock()
-            .watches
-            .values()
-            .filter(|w| self.has(w))
-            .count()
-    }
-
-    /// Lets a fault of the stream begin.
-    pub fn afflict(&self, fault: WatchFault) {
-        self.each(|watch, _| watch.afflict(fault));
-    }
-
-    pub fn thaw(&self) {
-        self.each(|watch, _| watch.thaw());
-    }
-
-    /// Lets lagging watches send this many events more; `u64::MAX` ends the lag.
-    pub fn release(&self, events: u64) {
-        self.each(|watch, _| watch.release(events));
-    }
-
-    /// Waits until at least this many are open.
-    pub async fn until_open(&self, count: usize) {
-        let mut activity = self.server.activity.subscribe();
-        let wait = async {
-            while self.count() < count {
-                // The sender lives in the server.
-                let _ = activity.changed().await;
-            }
-        };
-        let outcome = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(
-            outcome.is_ok(),
-            "{count} watches of {}: only {} are open",
-            self.plural,
-            self.count()
-        );
-    }
-
-    fn has(&self, watch: &OpenWatch) -> bool {
-        (self.plural.is_empty() || watch.is_on(&self.plural))
-            && self.client.as_ref().is_none_or(|c| *c == watch.client)
-    }
-
-    fn each(&self, mut act: impl FnMut(&mut OpenWatch, &Store)) {
-        let mut inner = self.server.lock();
-        let Inner { store, watches, .. } = &mut *inner;
-        watches
-            .values_mut()
-            .filter(|w| self.has(w))
-            .for_each(|w| act(w, store));
-        drop(inner);
-        self.server.wake();
     }
 }
 

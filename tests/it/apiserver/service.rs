@@ -20,9 +20,10 @@ use tokio::{
 };
 
 use super::{
+    inner::Outcome,
     open_watch::Step,
     request::{Request, Response},
-    server::{ApiServer, Outcome},
+    server::ApiServer,
 };
 
 /// How often an idle watch that wants bookmarks gets one, as on the real server.

@@ -23,14 +23,16 @@ pub type Admission = Arc<dyn Fn(&Value) -> Result<(), Status> + Send + Sync>;
 /// bytes; objects are shared between snapshots.
 #[derive(Clone)]
 pub struct Store {
-    pub(super) kinds: Vec<Kind>,
-    pub(super) objects: BTreeMap<Key, Arc<Value>>,
+    pub(super) kinds: Arc<Vec<Kind>>,
+    pub(super) objects: BTreeMap<Arc<Key>, Arc<Value>>,
     /// Changes after `compacted`, oldest first.
     pub(super) log: Vec<Arc<Change>>,
     pub(super) compacted: u64,
     pub(super) revision: u64,
+    /// Revision at which each UID was created: an order where time stands still.
+    pub(super) births: BTreeMap<Arc<str>, u64>,
     /// What each field manager applied last, to know what it gives up.
-    pub(super) applied: BTreeMap<(Key, String), Arc<Value>>,
+    pub(super) applied: BTreeMap<(Arc<Key>, String), Arc<Value>>,
     pub(super) admission: Vec<(String, Admission)>,
     pub(super) now: Timestamp,
     pub(super) gc_automatic: bool,
@@ -42,12 +44,13 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         let mut store = Self {
-            kinds: Kind::defaults(),
+            kinds: Arc::new(Kind::defaults()),
             objects: BTreeMap::new(),
             log: Vec::new(),
             compacted: 0,
             // Not from zero: "0" has a meaning of its own to a watch.
             revision: 100,
+            births: BTreeMap::new(),
             applied: BTreeMap::new(),
             admission: Vec::new(),
             now: Timestamp::constant(1_767_225_600, 0), // 2026-01-01T00:00:00Z
@@ -96,7 +99,12 @@ impl Store {
 
     /// Serves one request without a trace in the record.
     pub(super) fn dispatch(&mut self, request: &Request) -> Response {
-        if request.query("dryRun") == "All" {
+        let options = request
+            .body
+            .as_ref()
+            .filter(|_| request.verb == Verb::Delete)
+            .map(|body| &body["dryRun"][0]);
+        if request.query("dryRun") == "All" || options.is_some_and(|option| option == "All") {
             let mut rehearsal = self.clone();
             return rehearsal.serve(request).unwrap_or_else(Response::from);
         }
@@ -127,6 +135,11 @@ impl Store {
             Verb::Delete => self.delete(&kind, request),
             Verb::Discover => Err(Status::no_such_resource()),
         }
+    }
+
+    /// Whether a kind is registered as it is.
+    pub(super) fn serves(&self, kind: &Kind) -> bool {
+        self.kinds.contains(kind)
     }
 
     fn kind_of(&self, request: &Request) -> Result<Kind, Status> {
@@ -185,23 +198,30 @@ impl Store {
         }
         self.revision += 1;
         let revision = json!(self.revision.to_string());
+        let key = self
+            .objects
+            .get_key_value(key)
+            .map_or_else(|| Arc::new(key.clone()), |(key, _)| Arc::clone(key));
         let new = object.map(|mut object| {
             object["metadata"]["resourceVersion"] = revision.clone();
             Arc::new(object)
         });
         let last = if let Some(new) = &new {
-            self.objects.insert(key.clone(), Arc::clone(new));
+            self.births
+                .entry(object::uid(new).into())
+                .or_insert(self.revision);
+            self.objects.insert(Arc::clone(&key), Arc::clone(new));
             Arc::clone(new)
         } else {
-            self.objects.remove(key);
-            self.applied.retain(|(k, _), _| k != key);
+            self.objects.remove(&key);
+            self.applied.retain(|(k, _), _| *k != key);
             let mut gone = old.as_deref().cloned().unwrap_or_default();
             gone["metadata"]["resourceVersion"] = revision;
             Arc::new(gone)
         };
         let change = Change {
             revision: self.revision,
-            key: key.clone(),
+            key,
             old,
             new,
             last: Arc::clone(&last),

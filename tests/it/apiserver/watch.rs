@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug)]
 pub struct Change {
     pub revision: u64,
-    pub key: Key,
+    pub key: Arc<Key>,
     pub old: Option<Arc<Value>>,
     pub new: Option<Arc<Value>>,
     pub last: Arc<Value>,

@@ -91,6 +91,8 @@ impl Store {
                 let problem = "Required value: name or generateName is required";
                 return Err(Status::invalid(kind, "", "metadata.name", problem));
             }
+            // Generated names fit into a label.
+            let prefix: String = prefix.chars().take(58).collect();
             object["metadata"]["name"] = json!(format!("{prefix}{}", self.next_suffix()));
         }
         Ok(())
@@ -197,7 +199,10 @@ impl Store {
         }
         check_type(kind, body)?;
         let key = key_of(kind, &request.namespace, &request.name);
-        let memory = (key.clone(), format!("{}/{}", manager.name, request.subresource));
+        let memory = (
+            Arc::new(key.clone()),
+            format!("{}/{}", manager.name, request.subresource),
+        );
         let response = match self.objects.get(&key).cloned() {
             None if !request.subresource.is_empty() => return Err(Status::not_found(kind, &request.name)),
             None => {
@@ -290,6 +295,14 @@ impl Manager {
             name: request.query("fieldManager").to_owned(),
             applies: request.patch == Some(PatchType::Apply),
             subresource: request.subresource.clone(),
+        }
+    }
+
+    pub(super) fn nobody() -> Self {
+        Self {
+            name: String::new(),
+            applies: false,
+            subresource: String::new(),
         }
     }
 

@@ -41,31 +41,16 @@ enum Command {
 #[derive(Args, Debug)]
 pub struct Operator {
     /// Namespaces to work in, separated by commas; none means all.
-    #[arg(
-        long,
-        env = "MILLRACE_WATCH_NAMESPACES",
-        value_delimiter = ',',
-        value_name = "NAMESPACES"
-    )]
+    #[arg(long, env = "MILLRACE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
     watch_namespaces: Vec<String>,
     /// Namespace in which the record of execution ids is kept. Default: that of the pod or kube context.
-    #[arg(long, env = "MILLRACE_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
-    operator_namespace: Option<String>,
+    #[arg(long = "operator-namespace", env = "MILLRACE_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    home: Option<String>,
     /// Address of /livez, /readyz and /metrics.
-    #[arg(
-        long,
-        env = "MILLRACE_LISTEN",
-        default_value = "0.0.0.0:8080",
-        value_name = "ADDRESS:PORT"
-    )]
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     /// error, warn, info, debug or trace, or directives such as info,kube=debug.
-    #[arg(
-        long,
-        env = "MILLRACE_LOG_LEVEL",
-        default_value = "info",
-        value_name = "LEVEL"
-    )]
+    #[arg(long, env = "MILLRACE_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     log_level: String,
     /// How log lines look.
     #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
@@ -118,40 +103,29 @@ async fn operate(options: Operator) -> Result<(), String> {
     readiness.wait_for("operator", "starting");
     let stop = stop_signal()?;
     let listener = TcpListener::bind(options.listen).await;
-    let listener = listener.map_err(|e| {
-        format!(
-            "cannot listen on {}: {e}; choose another --listen",
-            options.listen
-        )
-    })?;
+    let listener =
+        listener.map_err(|e| format!("cannot listen on {}: {e}; choose another --listen", options.listen))?;
     let server = axum::serve(listener, http::routes(metrics.clone(), readiness.clone()));
-    let served = tokio::spawn(server.with_graceful_shutdown(until(stop.clone())).into_future());
+    let probes = tokio::spawn(server.with_graceful_shutdown(until(stop.clone())).into_future());
 
     let (client, namespace) = connect(&metrics).await?;
     let settings = Settings {
-        namespaces: options
-            .watch_namespaces
-            .into_iter()
-            .filter(|n| !n.is_empty())
-            .collect(),
-        operator_namespace: options.operator_namespace.unwrap_or(namespace),
+        namespaces: options.watch_namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
+        operator_namespace: options.home.unwrap_or(namespace),
         instance: options.instance,
         concurrency: options.concurrency.into(),
         clock: system_clock(),
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        namespaces = if settings.namespaces.is_empty() {
-            "all".to_owned()
-        } else {
-            settings.namespaces.join(",")
-        },
+        namespaces =
+            if settings.namespaces.is_empty() { "all".to_owned() } else { settings.namespaces.join(",") },
         operator_namespace = settings.operator_namespace,
         "the operator begins"
     );
     readiness.arrived("operator");
     controllers::run(settings, client, metrics, readiness, until(stop)).await;
-    served.abort();
+    probes.abort();
     Ok(())
 }
 
@@ -161,14 +135,7 @@ async fn connect(metrics: &Arc<Metrics>) -> Result<(Client, String), String> {
     let config = config.map_err(|e| format!("no cluster: neither in a pod nor a usable kube config: {e}"))?;
     let namespace = config.default_namespace.clone();
     let builder = ClientBuilder::try_from(config).map_err(|e| format!("cannot make a client: {e}"))?;
-    Ok((
-        builder
-            .with_layer(&CountRequests {
-                metrics: metrics.clone(),
-            })
-            .build(),
-        namespace,
-    ))
+    Ok((builder.with_layer(&CountRequests { metrics: metrics.clone() }).build(), namespace))
 }
 
 /// Becomes true on SIGTERM or SIGINT.
@@ -198,12 +165,10 @@ fn print_crds(options: &Crds) -> Result<(), String> {
             .map_err(|e| format!("cannot write {} as YAML: {e}", crd.name_any()))?;
         match &options.dir {
             Some(dir) => write_crd(dir, &crd.spec.names.plural, &yaml)?,
-            None => all.push_str(&format!("---\n{yaml}")),
+            None => all.extend(["---\n", yaml.as_str()]),
         }
     }
-    std::io::stdout()
-        .write_all(all.as_bytes())
-        .map_err(|e| format!("cannot print: {e}"))
+    std::io::stdout().write_all(all.as_bytes()).map_err(|e| format!("cannot print: {e}"))
 }
 
 fn write_crd(dir: &Path, plural: &str, yaml: &str) -> Result<(), String> {

@@ -146,18 +146,10 @@ const UID_DIGITS: usize = 10;
 /// Name of the one Job of a launch: a function of its name and UID, so that every operator, at any time,
 /// means the same Job, and a launch deleted and made again under the same name means another.
 pub fn job_name(launch: &str, uid: &str) -> String {
-    let digits: String = uid
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(UID_DIGITS)
-        .collect();
+    let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(UID_DIGITS).collect();
     let room = JOB_NAME_MAX - UID_DIGITS - 1;
     // A pod's host name cannot hold dots.
-    let stem: String = launch
-        .chars()
-        .take(room)
-        .map(|c| if c == '.' { '-' } else { c })
-        .collect();
+    let stem: String = launch.chars().take(room).map(|c| if c == '.' { '-' } else { c }).collect();
     format!("{}-{digits}", stem.trim_end_matches('-'))
 }
 
@@ -173,9 +165,6 @@ mod tests {
         let long = job_name(&"a".repeat(52), uid);
         assert_eq!(long.len(), JOB_NAME_MAX);
         assert!(long.ends_with("-4f0c8a521b"));
-        assert_ne!(
-            job_name("x", uid),
-            job_name("x", "5f0c8a52-1b9e-4c0d-9d52-7f3a5e2b1c00")
-        );
+        assert_ne!(job_name("x", uid), job_name("x", "5f0c8a52-1b9e-4c0d-9d52-7f3a5e2b1c00"));
     }
 }

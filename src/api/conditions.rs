@@ -22,12 +22,7 @@ pub struct Draft {
 impl Draft {
     /// A condition of type `type_`.
     pub fn new(type_: &'static str, status: bool, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            type_,
-            status: Some(status),
-            reason,
-            message: message.into(),
-        }
+        Self { type_, status: Some(status), reason, message: message.into() }
     }
 }
 
@@ -90,31 +85,10 @@ mod tests {
     fn the_transition_time_moves_only_with_the_status() {
         let at = |s| Timestamp::from_second(s).unwrap();
         let mut conditions = Vec::new();
-        merge(
-            &mut conditions,
-            &Draft::new("Accepted", false, "A", "x"),
-            Some(1),
-            at(10),
-        );
-        merge(
-            &mut conditions,
-            &Draft::new("Accepted", false, "B", "y"),
-            Some(1),
-            at(20),
-        );
-        assert_eq!(
-            (
-                conditions[0].reason.as_str(),
-                conditions[0].last_transition_time.0
-            ),
-            ("B", at(10))
-        );
-        merge(
-            &mut conditions,
-            &Draft::new("Accepted", true, "B", "y"),
-            Some(1),
-            at(30),
-        );
+        merge(&mut conditions, &Draft::new("Accepted", false, "A", "x"), Some(1), at(10));
+        merge(&mut conditions, &Draft::new("Accepted", false, "B", "y"), Some(1), at(20));
+        assert_eq!((conditions[0].reason.as_str(), conditions[0].last_transition_time.0), ("B", at(10)));
+        merge(&mut conditions, &Draft::new("Accepted", true, "B", "y"), Some(1), at(30));
         assert_eq!(conditions[0].last_transition_time.0, at(30));
         assert_eq!(conditions.len(), 1);
     }

@@ -18,16 +18,10 @@ pub fn pod_template(generator: &mut SchemaGenerator) -> Schema {
         *metadata = template_metadata();
     }
     // Debug containers cannot stand in a template; without them the CRD is a quarter smaller.
-    if let Some(fields) = schema
-        .pointer_mut("/properties/spec/properties")
-        .and_then(Value::as_object_mut)
-    {
+    if let Some(fields) = schema.pointer_mut("/properties/spec/properties").and_then(Value::as_object_mut) {
         fields.remove("ephemeralContainers");
     }
-    if let Some(required) = schema
-        .pointer_mut("/properties/spec/required")
-        .and_then(Value::as_array_mut)
-    {
+    if let Some(required) = schema.pointer_mut("/properties/spec/required").and_then(Value::as_array_mut) {
         required.retain(|field| field != "containers");
     }
     schema
@@ -49,10 +43,7 @@ pub fn env_from(generator: &mut SchemaGenerator) -> Schema {
 /// Requests and limits.
 pub fn resources(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = embed::<ResourceRequirements>(generator);
-    schema.insert(
-        "description".into(),
-        json!("Requests and limits of the task's container."),
-    );
+    schema.insert("description".into(), json!("Requests and limits of the task's container."));
     schema
 }
 
@@ -93,11 +84,7 @@ fn embed<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 fn tidy(value: &mut Value, names: bool) {
     let Value::Object(object) = value else { return };
     if !names {
-        let description = object
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
+        let description = object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
         if description.starts_with("Quantity is a fixed-point") {
             object.clear();
             object.insert("x-kubernetes-int-or-string".into(), json!(true));
@@ -114,11 +101,7 @@ fn tidy(value: &mut Value, names: bool) {
             (false, "properties") => tidy(child, true),
             (true, _) | (false, "items" | "additionalProperties") => tidy(child, false),
             (false, "allOf" | "anyOf" | "oneOf") => {
-                child
-                    .as_array_mut()
-                    .into_iter()
-                    .flatten()
-                    .for_each(|part| tidy(part, false));
+                child.as_array_mut().into_iter().flatten().for_each(|part| tidy(part, false));
             }
             _ => {}
         }
@@ -127,10 +110,7 @@ fn tidy(value: &mut Value, names: bool) {
 
 /// The first sentence, if it is short enough to keep.
 fn first_sentence(text: &str) -> Option<String> {
-    let end = text
-        .find(". ")
-        .or_else(|| text.find(".\n"))
-        .map_or(text.len(), |at| at + 1);
+    let end = text.find(". ").or_else(|| text.find(".\n")).map_or(text.len(), |at| at + 1);
     let sentence: String = text.get(..end)?.split_whitespace().collect::<Vec<_>>().join(" ");
     (!sentence.is_empty() && sentence.chars().count() <= DESCRIPTION_MAX).then_some(sentence)
 }

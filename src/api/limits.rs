@@ -6,31 +6,31 @@ use serde_json::json;
 
 /// Arguments of a program.
 pub fn args(_: &mut SchemaGenerator) -> Schema {
-    object(json!({"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 8192}}))
+    object(&json!({"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 8192}}))
 }
 
 /// Properties by name.
 pub fn properties(_: &mut SchemaGenerator) -> Schema {
-    object(json!({"type": "object", "maxProperties": 256,
+    object(&json!({"type": "object", "maxProperties": 256,
         "additionalProperties": {"type": "string", "maxLength": 8192}}))
 }
 
 /// Names of properties.
 pub fn property_names(_: &mut SchemaGenerator) -> Schema {
-    object(json!({"type": "array", "maxItems": 256, "default": [],
+    object(&json!({"type": "array", "maxItems": 256, "default": [],
         "items": {"type": "string", "minLength": 1, "maxLength": 256}}))
 }
 
 /// Labels or annotations.
 pub fn string_map(_: &mut SchemaGenerator) -> Schema {
-    object(json!({"type": "object", "maxProperties": 64,
+    object(&json!({"type": "object", "maxProperties": 64,
         "additionalProperties": {"type": "string", "maxLength": 4096}}))
 }
 
 /// Common tags of all meters. Only such keys survive the way through an environment variable, which is how
 /// they reach an application of any generation.
 pub fn tags(_: &mut SchemaGenerator) -> Schema {
-    object(json!({"type": "object", "maxProperties": 32,
+    object(&json!({"type": "object", "maxProperties": 32,
     "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256},
     "x-kubernetes-validations": [{
         "rule": "self.all(key, key.matches('^[a-z][a-z0-9]*([.][a-z0-9]+)*$'))",
@@ -38,6 +38,6 @@ pub fn tags(_: &mut SchemaGenerator) -> Schema {
     }]}))
 }
 
-fn object(value: serde_json::Value) -> Schema {
+fn object(value: &serde_json::Value) -> Schema {
     value.as_object().cloned().unwrap_or_default().into()
 }

@@ -33,9 +33,5 @@ fn unwrap_descriptions(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         unwrap_descriptions(items);
     }
-    schema
-        .properties
-        .iter_mut()
-        .flatten()
-        .for_each(|(_, property)| unwrap_descriptions(property));
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| unwrap_descriptions(property));
 }

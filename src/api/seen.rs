@@ -61,11 +61,7 @@ pub struct SeenLaunch {
 impl SeenLaunch {
     /// The final phase, if the launch is over.
     pub fn final_phase(&self) -> Option<Phase> {
-        self.status
-            .as_result()
-            .ok()?
-            .phase
-            .filter(|phase| phase.is_final())
+        self.status.as_result().ok()?.phase.filter(|phase| phase.is_final())
     }
 
     /// Whether history limits leave it alone.
@@ -159,11 +155,7 @@ impl SeenJob {
 
     /// Whether the launch of that UID owns the Job.
     pub fn is_owned_by(&self, launch_uid: &str) -> bool {
-        self.metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .any(|owner| owner.uid == launch_uid)
+        self.metadata.owner_references.iter().flatten().any(|owner| owner.uid == launch_uid)
     }
 }
 
@@ -304,10 +296,8 @@ struct ThinMeta {
 fn thin_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let seen = ThinMeta::deserialize(deserializer)?;
     let ours = |map: BTreeMap<String, String>| {
-        let kept: BTreeMap<_, _> = map
-            .into_iter()
-            .filter(|(key, _)| key.starts_with(GROUP) || key == label::JOB_NAME)
-            .collect();
+        let kept: BTreeMap<_, _> =
+            map.into_iter().filter(|(key, _)| key.starts_with(GROUP) || key == label::JOB_NAME).collect();
         (!kept.is_empty()).then_some(kept)
     };
     Ok(ObjectMeta {
@@ -361,12 +351,6 @@ macro_rules! watched {
 }
 
 watched!(SeenLaunch, "TaskLaunch", GROUP, VERSION, "tasklaunches");
-watched!(
-    SeenDefinition,
-    "TaskDefinition",
-    GROUP,
-    VERSION,
-    "taskdefinitions"
-);
+watched!(SeenDefinition, "TaskDefinition", GROUP, VERSION, "taskdefinitions");
 watched!(SeenJob, "Job", "batch", "v1", "jobs");
 watched!(SeenPod, "Pod", "", "v1", "pods");

@@ -39,10 +39,7 @@ use super::{embedded, limits};
 pub struct TaskDefinitionSpec {
     /// The task's name in tags, labels and dashboards. Default: the object's name. Upper case is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 63),
-        regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
-    )]
+    #[schemars(length(max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub task_name: Option<String>,
 
     /// Image of the task's container.

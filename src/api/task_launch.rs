@@ -70,10 +70,7 @@ pub struct TaskLaunchSpec {
 #[serde(rename_all = "camelCase")]
 pub struct DefinitionRef {
     /// Name of the TaskDefinition.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
 }
 
@@ -86,10 +83,7 @@ pub struct DefinitionRef {
 pub struct ParentRef {
     /// Name of the parent TaskLaunch in the same namespace. The launch waits until it has an execution id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 52),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 52), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: Option<String>,
     /// Execution id of the parent, which need not be a launch of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,22 +13,29 @@ use super::observe::job_of;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch};
 use crate::api::{TaskDefinitionStatus, TaskLaunchStatus};
 use crate::launch::retention::Finished;
-use crate::launch::{Answer, JobRef, JobStop, LaunchPlan, LaunchSnapshot, Warning};
+use crate::launch::{Answer, JobRef, JobStop, LaunchPlan, LaunchSnapshot, MadeJob, Warning};
 use crate::names::annotation;
 
 /// What the API server made of a plan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The Job was made by this plan.
-    pub job_created: bool,
-    /// It was there already, made by a predecessor or another operator.
-    pub job_adopted: bool,
+    /// The Job is there.
+    pub job: Option<JobMade>,
     /// The Job was not made, and the decision must be made again with the reason known.
     pub answered: bool,
     /// The status was written.
     pub status_written: bool,
     /// What the written status concerns.
     pub keys: Vec<Key>,
+}
+
+/// How a Job came to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobMade {
+    /// This plan made it.
+    Created,
+    /// It was there already, made by a predecessor or another operator.
+    Adopted,
 }
 
 impl Cluster {
@@ -51,9 +58,7 @@ impl Cluster {
             applied.status_written = true;
         }
         if let Some(warning) = &plan.warning {
-            self.events
-                .warn(&s.launch.object_ref(&()), "Launch", warning)
-                .await;
+            self.events.warn(&s.launch.object_ref(&()), "Launch", warning).await;
         }
         if let Some(job) = &plan.delete_job {
             self.delete_job(name, job).await?;
@@ -70,51 +75,49 @@ impl Cluster {
         applied: &mut Applied,
     ) -> Result<(), Error> {
         let uid = s.launch.metadata.uid.clone().unwrap_or_default();
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &name.namespace);
-        let answer = match api.create(&PostParams::default(), job).await {
-            Ok(_) => {
-                applied.job_created = true;
-                None
+        let made = |found: Option<&SeenJob>| MadeJob {
+            at: s.now,
+            name: job.name_any(),
+            uid: found.and_then(ResourceExt::uid),
+            execution_id: found.and_then(SeenJob::execution_id),
+        };
+        let answer = match self.post(&name.namespace, job).await {
+            Ok(created) => {
+                applied.job = Some(JobMade::Created);
+                Ok(made(Some(&created)))
             }
             Err(error) => match api_status(&error).map(|status| answer_of(status, s)) {
-                Some(Refusal::Exists) => self.examine(name, s, &uid, applied).await?,
-                Some(Refusal::Answer(answer)) => Some(answer),
+                Some(Refusal::Exists) => {
+                    let found = self.read_job(&job_of(name, &s.launch)).await?;
+                    match found.as_ref().filter(|found| !found.is_owned_by(&uid)) {
+                        Some(foreign) => Err(Answer::NameTaken(whose(foreign))),
+                        // Gone between two requests: it counts as made, so that it is not made a second time.
+                        None => {
+                            applied.job = Some(JobMade::Adopted);
+                            Ok(made(found.as_ref()))
+                        }
+                    }
+                }
+                Some(Refusal::Answer(answer)) => Err(answer),
                 Some(Refusal::Other) | None => {
                     return Err(Error::request("create", format!("Job {}", job.name_any()), error));
                 }
             },
         };
-        applied.answered = answer.is_some();
-        self.memories.change(&uid, |memory| {
-            if answer.is_none() {
-                memory.job_made = Some(s.now);
-            }
-            memory.answer = answer;
+        applied.answered = answer.is_err();
+        self.memories.change(name, &uid, |memory| match answer {
+            Ok(made) => (memory.job_made, memory.answer) = (Some(made), None),
+            Err(answer) => memory.answer = Some(answer),
         });
         Ok(())
     }
 
-    /// A Job of that name exists: ours, made by a predecessor, or somebody else's?
-    async fn examine(
-        &self,
-        name: &Name,
-        s: &LaunchSnapshot,
-        uid: &str,
-        applied: &mut Applied,
-    ) -> Result<Option<Answer>, Error> {
-        let job = job_of(name, &s.launch);
-        match self.read_job(&job).await? {
-            Some(found) if !found.is_owned_by(uid) => {
-                let owner = found.metadata.owner_references.iter().flatten().next();
-                let whose = owner.map_or_else(String::new, |o| format!(" of {} {}", o.kind, o.name));
-                Ok(Some(Answer::NameTaken(format!("Job {}{whose}", job.name))))
-            }
-            // Gone between two requests: it counts as made, so that it is not made a second time.
-            Some(_) | None => {
-                applied.job_adopted = true;
-                Ok(None)
-            }
-        }
+    /// The Job is sent whole, and only what we use of it is kept.
+    async fn post(&self, namespace: &str, job: &Job) -> Result<SeenJob, kube::Error> {
+        let body = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
+        let request = kube::core::Request::new(Job::url_path(&(), Some(namespace)));
+        let request = request.create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).await
     }
 
     /// Lets the Job controller end the Job: with a deadline of 1 s it is past it at once. The resourceVersion
@@ -129,9 +132,7 @@ impl Cluster {
             },
             "spec": { "activeDeadlineSeconds": 1 },
         });
-        let result = api
-            .patch(&stop.job.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
+        let result = api.patch(&stop.job.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         ignore(result, &[404]).map_err(|e| Error::request("patch", format!("Job {}", stop.job.name), e))
     }
 
@@ -145,10 +146,7 @@ impl Cluster {
         let over = s.launch.metadata.resource_version.clone().unwrap_or_default();
         let before = s.launch.status.as_result().cloned().unwrap_or_default();
         let patch = status_patch(&over, json!(before), json!(status));
-        match api
-            .patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-        {
+        match api.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Ok(written) => Ok(self.cache.lock().wrote(written, &over)),
             Err(e) if code(&e) == Some(404) => Ok(Vec::new()),
             Err(e) => Err(Error::request("patch", format!("status of TaskLaunch {name}"), e)),
@@ -181,15 +179,11 @@ impl Cluster {
         let api: Api<SeenDefinition> = Api::namespaced(self.client.clone(), &name.namespace);
         let over = definition.metadata.resource_version.clone().unwrap_or_default();
         let patch = status_patch(&over, Value::Null, json!(status));
-        let result = api
-            .patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
+        let result = api.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         ignore(result, &[404])
             .map_err(|e| Error::request("patch", format!("status of TaskDefinition {name}"), e))?;
         if let Some(warning) = warning {
-            self.events
-                .warn(&definition.object_ref(&()), "Check", warning)
-                .await;
+            self.events.warn(&definition.object_ref(&()), "Check", warning).await;
         }
         Ok(())
     }
@@ -218,6 +212,12 @@ fn delete_params(uid: &str, resource_version: Option<&str>) -> DeleteParams {
     }
 }
 
+fn whose(job: &SeenJob) -> String {
+    let owner = job.metadata.owner_references.iter().flatten().next();
+    let of = owner.map_or_else(String::new, |owner| format!(" of {} {}", owner.kind, owner.name));
+    format!("Job {}{of}", job.name_any())
+}
+
 fn code(error: &kube::Error) -> Option<u16> {
     api_status(error).map(|status| status.code)
 }
@@ -237,11 +237,8 @@ enum Refusal {
 
 /// What an answer to the creation of a Job means.
 fn answer_of(status: &Status, s: &LaunchSnapshot) -> Refusal {
-    let terminating = status
-        .details
-        .iter()
-        .flat_map(|d| &d.causes)
-        .any(|c| c.reason == "NamespaceTerminating");
+    let terminating =
+        status.details.iter().flat_map(|d| &d.causes).any(|c| c.reason == "NamespaceTerminating");
     match status.code {
         409 if status.is_already_exists() => Refusal::Exists,
         404 => Refusal::Answer(Answer::NamespaceGoes),
@@ -258,11 +255,8 @@ mod tests {
 
     #[test]
     fn a_status_patch_removes_what_is_no_longer_said() {
-        let patch = status_patch(
-            "7",
-            json!({"reason": "X", "phase": "Pending"}),
-            json!({"phase": "Running"}),
-        );
+        let patch =
+            status_patch("7", json!({"reason": "X", "phase": "Pending"}), json!({"phase": "Running"}));
         assert_eq!(
             patch,
             json!({"metadata": {"resourceVersion": "7"}, "status": {"phase": "Running", "reason": null}})

@@ -26,10 +26,7 @@ pub struct Name {
 impl Name {
     /// Name `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     fn of(object: &impl Resource) -> Self {
@@ -69,11 +66,7 @@ pub(crate) struct Objects<T> {
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Self {
-            by_name: BTreeMap::new(),
-            listed: None,
-            synced: false,
-        }
+        Self { by_name: BTreeMap::new(), listed: None, synced: false }
     }
 }
 
@@ -100,12 +93,7 @@ impl<T: Resource<DynamicType = ()>> Objects<T> {
             Event::Delete(object) => self.remove(Name::of(&object)).into_iter().collect(),
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<Name> = self
-                    .by_name
-                    .keys()
-                    .filter(|n| !listed.contains(n))
-                    .cloned()
-                    .collect();
+                let gone: Vec<Name> = self.by_name.keys().filter(|n| !listed.contains(n)).cloned().collect();
                 self.synced = true;
                 gone.into_iter().filter_map(|name| self.remove(name)).collect()
             }
@@ -114,28 +102,17 @@ impl<T: Resource<DynamicType = ()>> Objects<T> {
 
     fn put(&mut self, name: Name, object: T) -> Option<Touched<T>> {
         let old = self.by_name.get(&name).cloned();
-        if old
-            .as_ref()
-            .is_some_and(|old| old.meta().resource_version == object.meta().resource_version)
-        {
+        if old.as_ref().is_some_and(|old| old.meta().resource_version == object.meta().resource_version) {
             return None;
         }
         let new = Arc::new(object);
         self.by_name.insert(name.clone(), new.clone());
-        Some(Touched {
-            name,
-            old,
-            new: Some(new),
-        })
+        Some(Touched { name, old, new: Some(new) })
     }
 
     fn remove(&mut self, name: Name) -> Option<Touched<T>> {
         let old = self.by_name.remove(&name)?;
-        Some(Touched {
-            name,
-            old: Some(old),
-            new: None,
-        })
+        Some(Touched { name, old: Some(old), new: None })
     }
 }
 
@@ -154,7 +131,7 @@ pub struct Seen {
     finished: BTreeMap<Name, [BTreeSet<Finished>; 2]>,
     /// Last state of deleted pods of unfinished launches: their exit code may be needed yet.
     gone_pods: BTreeMap<Name, Vec<Arc<SeenPod>>>,
-    phases: BTreeMap<Phase, i64>,
+    phase_changes: BTreeMap<Phase, i64>,
 }
 
 /// Last states kept of one launch's deleted pods.
@@ -190,13 +167,7 @@ impl Cached for SeenDefinition {
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
         let touched = seen.definitions.take(event);
         let keys = touched.into_iter().flat_map(|t| {
-            let waiting = seen
-                .unfinished
-                .get(&t.name)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .map(Key::Launch);
+            let waiting = seen.unfinished.get(&t.name).into_iter().flatten().cloned().map(Key::Launch);
             let itself = [Key::Definition(t.name.clone()), Key::History(t.name)];
             itself.into_iter().chain(waiting).collect::<Vec<_>>()
         });
@@ -207,15 +178,11 @@ impl Cached for SeenDefinition {
 impl Cached for SeenJob {
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
         let touched = seen.jobs.take(event);
-        let launches = touched
-            .iter()
-            .filter_map(|t| launch_of(&t.name, t.new.as_ref().or(t.old.as_ref())?.meta()));
+        let launches =
+            touched.iter().filter_map(|t| launch_of(&t.name, t.new.as_ref().or(t.old.as_ref())?.meta()));
         let keys = launches.flat_map(|launch| {
             let children = seen.children.get(&launch).into_iter().flatten().cloned();
-            children
-                .chain([launch.clone()])
-                .map(Key::Launch)
-                .collect::<Vec<_>>()
+            children.chain([launch.clone()]).map(Key::Launch).collect::<Vec<_>>()
         });
         keys.collect()
     }
@@ -231,11 +198,7 @@ impl Cached for SeenPod {
             let Some(launch) = launch_of(&t.name, pod.meta()) else {
                 continue;
             };
-            let running = seen
-                .launches
-                .by_name
-                .get(&launch)
-                .is_some_and(|l| l.final_phase().is_none());
+            let running = seen.launches.by_name.get(&launch).is_some_and(|l| l.final_phase().is_none());
             if t.new.is_none() && running {
                 let gone = seen.gone_pods.entry(launch.clone()).or_default();
                 gone.push(pod.clone());
@@ -270,31 +233,15 @@ fn finished_entry(name: &Name, launch: &SeenLaunch) -> Option<(Name, usize, Fini
         return None;
     }
     let status = launch.status.as_result().ok()?;
-    let end = status
-        .completion_time
-        .as_ref()
-        .or(launch.metadata.creation_timestamp.as_ref());
+    let end = status.completion_time.as_ref().or(launch.metadata.creation_timestamp.as_ref());
     let at = end.map_or(Timestamp::UNIX_EPOCH, |t| t.0);
     let uid = launch.metadata.uid.clone()?;
     let row = usize::from(phase != Phase::Succeeded);
-    Some((
-        definition_of(name, launch)?,
-        row,
-        Finished {
-            at,
-            name: name.name.clone(),
-            uid,
-        },
-    ))
+    Some((definition_of(name, launch)?, row, Finished { at, name: name.name.clone(), uid }))
 }
 
 fn phase_of(launch: &SeenLaunch) -> Phase {
-    launch
-        .status
-        .as_result()
-        .ok()
-        .and_then(|s| s.phase)
-        .unwrap_or(Phase::Pending)
+    launch.status.as_result().ok().and_then(|s| s.phase).unwrap_or(Phase::Pending)
 }
 
 fn drop_from(index: &mut BTreeMap<Name, BTreeSet<Name>>, at: &Name, launch: &Name) {
@@ -318,17 +265,14 @@ impl Seen {
         }
         let mut keys = vec![Key::Launch(t.name.clone())];
         if let Some(new) = &t.new {
-            *self.phases.entry(phase_of(new)).or_default() += 1;
+            *self.phase_changes.entry(phase_of(new)).or_default() += 1;
             let definition = definition_of(&t.name, new);
             if new.final_phase().is_some() {
                 self.gone_pods.remove(&t.name);
                 keys.extend(definition.map(Key::History));
             } else {
                 if let Some(definition) = definition {
-                    self.unfinished
-                        .entry(definition)
-                        .or_default()
-                        .insert(t.name.clone());
+                    self.unfinished.entry(definition).or_default().insert(t.name.clone());
                 }
                 if let Some(parent) = parent_of(&t.name, new) {
                     self.children.entry(parent).or_default().insert(t.name.clone());
@@ -343,21 +287,12 @@ impl Seen {
         } else {
             self.gone_pods.remove(&t.name);
         }
-        keys.extend(
-            self.children
-                .get(&t.name)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .map(Key::Launch),
-        );
+        keys.extend(self.children.get(&t.name).into_iter().flatten().cloned().map(Key::Launch));
         keys
     }
 
     fn unindex(&mut self, name: &Name, old: &SeenLaunch) {
-        if let Some(count) = self.phases.get_mut(&phase_of(old)) {
-            *count -= 1;
-        }
+        *self.phase_changes.entry(phase_of(old)).or_default() -= 1;
         if let Some(definition) = definition_of(name, old) {
             drop_from(&mut self.unfinished, &definition, name);
         }
@@ -400,11 +335,8 @@ impl Seen {
         let alive = alive
             .take_while(|(name, _)| name.namespace == launch.namespace && name.name.starts_with(&prefix));
         let gone = self.gone_pods.get(launch).into_iter().flatten();
-        let mut pods: Vec<_> = gone
-            .chain(alive.map(|(_, pod)| pod))
-            .filter(|pod| owned(pod, uid))
-            .cloned()
-            .collect();
+        let mut pods: Vec<_> =
+            gone.chain(alive.map(|(_, pod)| pod)).filter(|pod| owned(pod, uid)).cloned().collect();
         sort_by_age(&mut pods);
         pods
     }
@@ -414,9 +346,16 @@ impl Seen {
         self.finished.get(definition)
     }
 
-    /// How many launches are in each phase.
-    pub fn phases(&self) -> &BTreeMap<Phase, i64> {
-        &self.phases
+    /// A finished launch was deleted: it no longer counts, though its event has yet to arrive.
+    pub fn deleted(&mut self, definition: &Name, launch: &Finished) {
+        for row in self.finished.get_mut(definition).into_iter().flatten() {
+            row.remove(launch);
+        }
+    }
+
+    /// By how much the number of launches in each phase has changed since this was last asked.
+    pub fn take_phase_changes(&mut self) -> BTreeMap<Phase, i64> {
+        std::mem::take(&mut self.phase_changes)
     }
 
     /// The highest execution id on any Job or in any status.
@@ -431,11 +370,7 @@ impl Seen {
     /// depend on when the watch delivers it.
     pub fn wrote(&mut self, written: SeenLaunch, over: &str) -> Vec<Key> {
         let name = Name::of(&written);
-        let current = self
-            .launches
-            .by_name
-            .get(&name)
-            .and_then(|l| l.metadata.resource_version.clone());
+        let current = self.launches.by_name.get(&name).and_then(|l| l.metadata.resource_version.clone());
         if current.as_deref() != Some(over) {
             return Vec::new();
         }
@@ -444,19 +379,12 @@ impl Seen {
 }
 
 fn owned(pod: &SeenPod, job_uid: &str) -> bool {
-    pod.metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|owner| owner.uid == job_uid)
+    pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == job_uid)
 }
 
 /// Oldest first; the name decides between pods of the same second.
 pub fn sort_by_age(pods: &mut [Arc<SeenPod>]) {
     pods.sort_by_key(|pod| {
-        (
-            pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
-            pod.metadata.name.clone(),
-        )
+        (pod.metadata.creation_timestamp.as_ref().map(|t| t.0), pod.metadata.name.clone())
     });
 }

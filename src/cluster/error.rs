@@ -39,11 +39,7 @@ pub enum Class {
 impl Error {
     /// A failed request: `verb` and what it was for.
     pub fn request(verb: &'static str, what: impl Into<String>, source: kube::Error) -> Self {
-        Self::Request {
-            verb,
-            what: what.into(),
-            source: Box::new(source),
-        }
+        Self::Request { verb, what: what.into(), source: Box::new(source) }
     }
 
     /// How soon to try again.
@@ -60,7 +56,7 @@ impl Error {
 
     /// The pause before the `failures`-th next try.
     pub fn pause(&self, failures: u32) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(300);
+        const LONGEST: Duration = Duration::from_mins(5);
         let first = match self.class() {
             Class::Conflict => Duration::from_millis(20),
             Class::Forbidden => Duration::from_secs(15),

@@ -15,13 +15,8 @@ pub struct Events {
 impl Events {
     /// Publishes with `client`; `instance` tells which process it was.
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        let reporter = Reporter {
-            controller: MANAGER.to_owned(),
-            instance,
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        let reporter = Reporter { controller: MANAGER.to_owned(), instance };
+        Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Publishes a warning about an object.

@@ -27,10 +27,7 @@ pub struct ExecutionIds {
 impl ExecutionIds {
     /// An allocator whose record is in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-            block: Mutex::new(0..0),
-        }
+        Self { api: Api::namespaced(client, namespace), block: Mutex::new(0..0) }
     }
 
     /// An id that nobody else has or will have. `highest` tells the highest id that is found in use; it is asked
@@ -49,26 +46,16 @@ impl ExecutionIds {
         for _ in 0..TRIES {
             let current = self.api.get_opt(record::CONFIG_MAP).await;
             let current = current.map_err(|e| Error::request("get", what(), e))?;
-            let first = current
-                .as_ref()
-                .and_then(next_of)
-                .unwrap_or_else(|| recovered(highest(), current.is_some()));
+            let first =
+                current.as_ref().and_then(next_of).unwrap_or_else(|| recovered(highest(), current.is_some()));
             let block = first..first.saturating_add(BLOCK);
             let written = match current {
                 Some(mut map) => {
-                    map.data
-                        .get_or_insert_default()
-                        .insert(record::NEXT.to_owned(), block.end.to_string());
+                    map.data.get_or_insert_default().insert(record::NEXT.to_owned(), block.end.to_string());
                     // The resourceVersion that was read makes this a compare-and-swap.
-                    self.api
-                        .replace(record::CONFIG_MAP, &PostParams::default(), &map)
-                        .await
+                    self.api.replace(record::CONFIG_MAP, &PostParams::default(), &map).await
                 }
-                None => {
-                    self.api
-                        .create(&PostParams::default(), &new_record(block.end))
-                        .await
-                }
+                None => self.api.create(&PostParams::default(), &new_record(block.end)).await,
             };
             match written {
                 Ok(map) => {
@@ -88,12 +75,7 @@ fn what() -> String {
 }
 
 fn next_of(map: &ConfigMap) -> Option<i64> {
-    map.data
-        .as_ref()?
-        .get(record::NEXT)?
-        .parse()
-        .ok()
-        .filter(|next| *next > 0)
+    map.data.as_ref()?.get(record::NEXT)?.parse().ok().filter(|next| *next > 0)
 }
 
 /// Where to go on without a record: above everything found, with room for what was found no more.

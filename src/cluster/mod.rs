@@ -15,7 +15,7 @@ use kube::Client;
 
 use crate::launch::Memory;
 use crate::telemetry::metrics::Metrics;
-use cache::Cache;
+use cache::{Cache, Name};
 use events::Events;
 use execution_ids::ExecutionIds;
 
@@ -39,33 +39,36 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     /// Tells the time.
     pub clock: Clock,
-    /// What this process knows about launches beyond what it watches, by UID.
+    /// What this process knows about launches beyond what it watches.
     pub memories: Memories,
 }
 
-/// Memories of launches, by UID; each goes when its launch is over or gone.
+/// Memories of launches; each goes when its launch is over or gone.
 #[derive(Clone, Default)]
 pub struct Memories {
-    inner: Arc<Mutex<HashMap<String, Memory>>>,
+    inner: Arc<Mutex<HashMap<Name, (String, Memory)>>>,
 }
 
 impl Memories {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, (String, Memory)>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known about the launch.
-    pub fn of(&self, uid: &str) -> Memory {
-        self.lock().get(uid).cloned().unwrap_or_default()
+    /// What is known about the launch of that name and UID.
+    pub fn of(&self, name: &Name, uid: &str) -> Memory {
+        let known = self.lock().get(name).filter(|(whose, _)| whose == uid).cloned();
+        known.map(|(_, memory)| memory).unwrap_or_default()
     }
 
-    /// Changes what is known about the launch.
-    pub fn change(&self, uid: &str, change: impl FnOnce(&mut Memory)) {
-        change(self.lock().entry(uid.to_owned()).or_default());
+    /// Changes what is known about the launch; what was known of another of the same name goes.
+    pub fn change(&self, name: &Name, uid: &str, change: impl FnOnce(&mut Memory)) {
+        let mut memory = self.of(name, uid);
+        change(&mut memory);
+        self.lock().insert(name.clone(), (uid.to_owned(), memory));
     }
 
     /// Forgets the launch.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+    pub fn forget(&self, name: &Name) {
+        self.lock().remove(name);
     }
 }

@@ -24,32 +24,28 @@ impl Cluster {
     /// All that is known about a launch; `None` if there is none of that name.
     pub fn observe_launch(&self, name: &Name) -> Option<LaunchSnapshot> {
         let seen = self.cache.lock();
-        let launch = seen.launch(name)?;
+        let launch = seen.launch(name);
+        if launch.as_ref().is_none_or(|launch| launch.final_phase().is_some()) {
+            self.memories.forget(name);
+        }
+        let launch = launch?;
         let spec = launch.spec.as_result().ok();
         let definition = spec.and_then(|spec| {
-            seen.definition(&Name::new(
-                name.namespace.as_str(),
-                spec.definition_ref.name.as_str(),
-            ))
+            seen.definition(&Name::new(name.namespace.as_str(), spec.definition_ref.name.as_str()))
         });
-        let parent = spec
-            .and_then(|spec| spec.parent_ref.as_ref())
-            .map_or(Parent::None, |parent| match (&parent.name, parent.execution_id) {
+        let parent = spec.and_then(|spec| spec.parent_ref.as_ref()).map_or(Parent::None, |parent| {
+            match (&parent.name, parent.execution_id) {
                 (_, Some(id)) => Parent::Id(id),
                 (Some(other), None) => {
                     observe_parent(&seen, &Name::new(name.namespace.as_str(), other.as_str()))
                 }
                 (None, None) => Parent::None,
-            });
+            }
+        });
         let job = seen.job(&job_of(name, &launch));
-        let pods = job
-            .as_ref()
-            .map(|job| seen.pods_of(job, name))
-            .unwrap_or_default();
+        let pods = job.as_ref().map(|job| seen.pods_of(job, name)).unwrap_or_default();
         drop(seen);
-        let memory = self
-            .memories
-            .of(launch.metadata.uid.as_deref().unwrap_or_default());
+        let memory = self.memories.of(name, launch.metadata.uid.as_deref().unwrap_or_default());
         let now = (self.clock)();
         Some(LaunchSnapshot {
             now,
@@ -86,9 +82,7 @@ impl Cluster {
                         .iter()
                         .any(|known| known.metadata.uid == pod.metadata.uid && known.is_over())
                 });
-                snapshot
-                    .pods
-                    .retain(|known| !read.iter().any(|pod| pod.metadata.uid == known.metadata.uid));
+                snapshot.pods.retain(|known| !read.iter().any(|pod| pod.metadata.uid == known.metadata.uid));
                 snapshot.pods.extend(read);
                 sort_by_age(&mut snapshot.pods);
                 snapshot.evidence.pods_were_read = true;
@@ -96,9 +90,8 @@ impl Cluster {
             Want::Refusal => {
                 let refusal = self.read_refusal(&job, snapshot.job.as_deref()).await?;
                 let uid = snapshot.launch.metadata.uid.clone().unwrap_or_default();
-                self.memories
-                    .change(&uid, |memory| memory.refusal = Some((snapshot.now, refusal)));
-                snapshot.memory = self.memories.of(&uid);
+                self.memories.change(name, &uid, |memory| memory.refusal = Some((snapshot.now, refusal)));
+                snapshot.memory = self.memories.of(name, &uid);
             }
         }
         Ok(())
@@ -107,9 +100,7 @@ impl Cluster {
     /// The Job as the API server itself has it.
     pub(super) async fn read_job(&self, job: &Name) -> Result<Option<SeenJob>, Error> {
         let api: Api<SeenJob> = Api::namespaced(self.client.clone(), &job.namespace);
-        api.get_opt(&job.name)
-            .await
-            .map_err(|e| Error::request("get", format!("Job {job}"), e))
+        api.get_opt(&job.name).await.map_err(|e| Error::request("get", format!("Job {job}"), e))
     }
 
     async fn read_pods(&self, job: &Name) -> Result<Vec<Arc<SeenPod>>, Error> {
@@ -123,7 +114,7 @@ impl Cluster {
     /// The sentence with which quota or admission refused the Job's pod: the Job controller tells it only in an
     /// event.
     async fn read_refusal(&self, name: &Name, job: Option<&SeenJob>) -> Result<Option<String>, Error> {
-        let Some(uid) = job.and_then(|job| job.uid()) else {
+        let Some(uid) = job.and_then(ResourceExt::uid) else {
             return Ok(None);
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &name.namespace);
@@ -153,15 +144,10 @@ fn observe_parent(seen: &super::cache::Seen, name: &Name) -> Parent {
     let Some(parent) = seen.launch(name) else {
         return Parent::Missing;
     };
-    let told = parent
-        .status
-        .as_result()
-        .ok()
-        .and_then(|status| status.execution_id);
+    let told = parent.status.as_result().ok().and_then(|status| status.execution_id);
     let job = || {
         seen.job(&job_of(name, &parent))
             .filter(|job| job.is_owned_by(parent.metadata.uid.as_deref().unwrap_or_default()))
     };
-    told.or_else(|| job()?.execution_id())
-        .map_or(Parent::NotStarted, Parent::Id)
+    told.or_else(|| job()?.execution_id()).map_or(Parent::NotStarted, Parent::Id)
 }

@@ -1,7 +1,5 @@
 //! Launches: observe, decide, apply, report.
 
-use std::time::Duration;
-
 use super::{Done, report};
 use crate::api::task_definition::History;
 use crate::cluster::Cluster;
@@ -30,12 +28,9 @@ pub(super) async fn reconcile(cluster: &Cluster, name: &Name) -> Result<Done, Er
         }
         let applied = cluster.apply_launch(name, &snapshot, &plan).await?;
         report::launch(cluster, name, &snapshot, &plan, &applied);
-        written |= applied.job_created || applied.status_written || plan.stop_job.is_some();
+        written |= applied.job.is_some() || applied.status_written || plan.stop_job.is_some();
         if !applied.answered {
-            return Ok(Done {
-                keys: applied.keys,
-                ..Done::settled(written, plan.next)
-            });
+            return Ok(Done { keys: applied.keys, ..Done::settled(written, plan.next) });
         }
     }
     Err(Error::Undecided(ROUNDS))
@@ -49,16 +44,14 @@ pub(super) async fn reconcile_history(cluster: &Cluster, definition: &Name) -> R
             return Ok(Done::settled(false, None));
         };
         let own = seen.definition(definition);
-        let own = own
-            .as_ref()
-            .and_then(|d| d.spec.as_result().ok())
-            .map(|spec| &spec.history);
+        let own = own.as_ref().and_then(|d| d.spec.as_result().ok()).map(|spec| &spec.history);
         // A definition that is gone leaves its launches to the default limits.
         let limits = own.cloned().unwrap_or_else(History::default);
         retention::decide(&limits, succeeded.iter(), failed.iter(), (cluster.clock)())
     };
     for launch in &plan.delete {
         cluster.delete_launch(&definition.namespace, launch).await?;
+        cluster.cache.lock().deleted(definition, launch);
         tracing::info!(
             namespace = definition.namespace,
             launch = launch.name,
@@ -66,15 +59,7 @@ pub(super) async fn reconcile_history(cluster: &Cluster, definition: &Name) -> R
             "deleted a finished launch beyond the history limits"
         );
     }
-    // What was deleted stays in the cache until its event arrives: not again before that.
-    let next = plan.next.map(|next| {
-        if plan.delete.is_empty() {
-            next
-        } else {
-            next.max(Duration::from_secs(1))
-        }
-    });
-    Ok(Done::settled(!plan.delete.is_empty(), next))
+    Ok(Done::settled(!plan.delete.is_empty(), plan.next))
 }
 
 /// One definition.
@@ -86,8 +71,6 @@ pub(super) async fn reconcile_definition(cluster: &Cluster, name: &Name) -> Resu
     let Some((status, warning)) = launch::definition::decide(&definition, (cluster.clock)()) else {
         return Ok(Done::settled(false, None));
     };
-    cluster
-        .apply_definition(name, &definition, &status, warning.as_ref())
-        .await?;
+    cluster.apply_definition(name, &definition, &status, warning.as_ref()).await?;
     Ok(Done::settled(true, None))
 }

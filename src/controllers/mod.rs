@@ -58,11 +58,7 @@ struct Done {
 
 impl Done {
     fn settled(written: bool, next: Option<Duration>) -> Self {
-        Self {
-            written,
-            next,
-            keys: Vec::new(),
-        }
+        Self { written, next, keys: Vec::new() }
     }
 }
 
@@ -90,31 +86,13 @@ pub async fn run(
             readiness: readiness.clone(),
         };
         let ours = Some(label::LAUNCH);
-        tasks.spawn(watch::<SeenDefinition>(
-            client.clone(),
-            namespace.clone(),
-            None,
-            feed.clone(),
-        ));
-        tasks.spawn(watch::<SeenLaunch>(
-            client.clone(),
-            namespace.clone(),
-            None,
-            feed.clone(),
-        ));
-        tasks.spawn(watch::<SeenJob>(
-            client.clone(),
-            namespace.clone(),
-            ours,
-            feed.clone(),
-        ));
+        tasks.spawn(watch::<SeenDefinition>(client.clone(), namespace.clone(), None, feed.clone()));
+        tasks.spawn(watch::<SeenLaunch>(client.clone(), namespace.clone(), None, feed.clone()));
+        tasks.spawn(watch::<SeenJob>(client.clone(), namespace.clone(), ours, feed.clone()));
         tasks.spawn(watch::<SeenPod>(client.clone(), namespace.clone(), ours, feed));
     }
     let workers = Arc::new(Semaphore::new(settings.concurrency.max(1)));
-    let caches: Vec<Cache> = scopes
-        .iter()
-        .map(|(_, scope)| scope.cluster.cache.clone())
-        .collect();
+    let caches: Vec<Cache> = scopes.iter().map(|(_, scope)| scope.cluster.cache.clone()).collect();
     let all = join_all(scopes.into_iter().map(|(_, scope)| work(scope, workers.clone())));
     let working = async {
         // Nothing is decided before everything was seen once.
@@ -129,9 +107,7 @@ pub async fn run(
         () = stop => {}
     }
     let permits = u32::try_from(settings.concurrency.max(1)).unwrap_or(u32::MAX);
-    let finished = tokio::time::timeout(FAREWELL, workers.acquire_many(permits))
-        .await
-        .is_ok();
+    let finished = tokio::time::timeout(FAREWELL, workers.acquire_many(permits)).await.is_ok();
     tracing::info!(finished, "the operator ends");
 }
 
@@ -143,10 +119,7 @@ fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(
     let caches: Vec<Cache> = namespaces.iter().map(|_| Cache::default()).collect();
     let all = caches.clone();
     let highest_id: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(move || {
-        all.iter()
-            .map(|cache| cache.lock().highest_execution_id())
-            .max()
-            .unwrap_or_default()
+        all.iter().map(|cache| cache.lock().highest_execution_id()).max().unwrap_or_default()
     });
     let ids = Arc::new(ExecutionIds::new(client.clone(), &settings.operator_namespace));
     let events = Arc::new(Events::new(client.clone(), settings.instance.clone()));
@@ -163,10 +136,7 @@ fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(
         },
         queue: Arc::default(),
     };
-    namespaces
-        .into_iter()
-        .zip(caches.into_iter().map(scope))
-        .collect()
+    namespaces.into_iter().zip(caches.into_iter().map(scope)).collect()
 }
 
 /// Takes keys from the queue for ever, as many at the same time as there are workers.
@@ -191,18 +161,11 @@ async fn work(scope: Scope, workers: Arc<Semaphore>) {
 async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
     let started = Instant::now();
     let (controller, result) = match &key {
-        Key::Launch(name) => (
-            Controller::Launch,
-            guard(launches::reconcile(cluster, name)).await,
-        ),
-        Key::History(name) => (
-            Controller::History,
-            guard(launches::reconcile_history(cluster, name)).await,
-        ),
-        Key::Definition(name) => (
-            Controller::Definition,
-            guard(launches::reconcile_definition(cluster, name)).await,
-        ),
+        Key::Launch(name) => (Controller::Launch, guard(launches::reconcile(cluster, name)).await),
+        Key::History(name) => (Controller::History, guard(launches::reconcile_history(cluster, name)).await),
+        Key::Definition(name) => {
+            (Controller::Definition, guard(launches::reconcile_definition(cluster, name)).await)
+        }
     };
     let outcome = match &result {
         Some(Ok(done)) if done.written => Outcome::Applied,
@@ -231,13 +194,8 @@ async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
             queue.failed(key, |failures| error.pause(failures));
         }
         None => {
-            tracing::error!(
-                ?key,
-                "a bug: the reconcile panicked; please report the lines above"
-            );
-            queue.failed(key, |failures| {
-                Duration::from_secs(10).saturating_mul(1 << failures.min(5))
-            });
+            tracing::error!(?key, "a bug: the reconcile panicked; please report the lines above");
+            queue.failed(key, |failures| Duration::from_secs(10).saturating_mul(1 << failures.min(5)));
         }
     }
 }

@@ -32,10 +32,7 @@ impl<K> Default for Queue<K> {
             taken: HashSet::new(),
             failures: HashMap::new(),
         };
-        Self {
-            state: Mutex::new(state),
-            changed: Notify::new(),
-        }
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 }
 

@@ -1,12 +1,10 @@
 //! What happened to a launch, told once: a log line, counts, times.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::api::Phase;
 use crate::cluster::Cluster;
-use crate::cluster::apply::Applied;
+use crate::cluster::apply::{Applied, JobMade};
 use crate::cluster::cache::Name;
 use crate::launch::{Answer, LaunchPlan, LaunchSnapshot, elapsed};
 use crate::names::reason;
@@ -20,19 +18,11 @@ pub(super) fn launch(
     plan: &LaunchPlan,
     applied: &Applied,
 ) {
-    let definition = s
-        .launch
-        .spec
-        .as_result()
-        .map_or("", |spec| spec.definition_ref.name.as_str());
-    if applied.job_created || applied.job_adopted {
-        let job = plan
-            .create_job
-            .as_ref()
-            .and_then(|job| job.metadata.name.as_deref())
-            .unwrap_or_default();
-        let execution_id = s.evidence.execution_id;
-        if applied.job_created {
+    let definition = s.launch.spec.as_result().map_or("", |spec| spec.definition_ref.name.as_str());
+    let job = plan.create_job.as_ref().and_then(|job| job.metadata.name.as_deref()).unwrap_or_default();
+    match applied.job {
+        Some(JobMade::Created) => {
+            let execution_id = s.evidence.execution_id;
             tracing::info!(
                 namespace = name.namespace,
                 launch = name.name,
@@ -43,7 +33,8 @@ pub(super) fn launch(
             );
             let created = s.launch.metadata.creation_timestamp.as_ref().map(|t| t.0);
             step(cluster, Step::CreatedToJob, created, Some((cluster.clock)()));
-        } else {
+        }
+        Some(JobMade::Adopted) => {
             tracing::info!(
                 namespace = name.namespace,
                 launch = name.name,
@@ -52,14 +43,10 @@ pub(super) fn launch(
                 "the Job exists already"
             );
         }
+        None => {}
     }
     if applied.answered {
-        let answer = s
-            .launch
-            .metadata
-            .uid
-            .as_deref()
-            .map(|uid| cluster.memories.of(uid).answer);
+        let answer = s.launch.metadata.uid.as_deref().map(|uid| cluster.memories.of(name, uid).answer);
         let why = answer.flatten().map(|answer| match answer {
             Answer::NameTaken(why) | Answer::Invalid(why) | Answer::Refused(_, why) => why,
             Answer::NamespaceGoes => "the namespace is being deleted".to_owned(),
@@ -103,31 +90,20 @@ fn status(cluster: &Cluster, name: &Name, definition: &str, s: &LaunchSnapshot, 
         "status written"
     );
     let Some(end) = End::of(phase) else { return };
-    if let Some(uid) = &s.launch.metadata.uid {
-        cluster.memories.forget(uid);
-    }
-    let (start, finish) = (
-        status.start_time.as_ref().map(|t| t.0),
-        status.completion_time.as_ref().map(|t| t.0),
-    );
-    let job = s
-        .job
-        .as_ref()
-        .and_then(|job| job.metadata.creation_timestamp.as_ref())
-        .map(|t| t.0);
+    cluster.memories.forget(name);
+    let (start, finish) =
+        (status.start_time.as_ref().map(|t| t.0), status.completion_time.as_ref().map(|t| t.0));
+    let job = s.job.as_ref().and_then(|job| job.metadata.creation_timestamp.as_ref()).map(|t| t.0);
     step(cluster, Step::JobToRunning, job, start);
     step(cluster, Step::RunningToFinished, start, finish);
     let duration = start.zip(finish).map(|(start, finish)| elapsed(start, finish));
-    let run = Run {
-        end,
-        duration,
-        exit_code: status.exit_code,
-    };
+    let run = Run { end, duration, exit_code: status.exit_code };
     let why = status.reason.as_deref().unwrap_or(reason::COMPLETED);
     cluster.metrics.ended(&name.namespace, definition, run, why);
 }
 
 fn step(cluster: &Cluster, step: Step, from: Option<Timestamp>, to: Option<Timestamp>) {
-    let took = from.zip(to).map(|(from, to)| elapsed(from, to));
-    cluster.metrics.stepped(step, took.unwrap_or(Duration::ZERO));
+    if let Some((from, to)) = from.zip(to) {
+        cluster.metrics.stepped(step, elapsed(from, to));
+    }
 }

@@ -18,7 +18,7 @@ use crate::telemetry::readiness::Readiness;
 
 /// A watch that is silent for so long is begun again with a fresh list: the connection may be dead without
 /// anybody having said so. What did not change since is not looked at again.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// What a watch feeds.
 #[derive(Clone)]
@@ -36,18 +36,14 @@ where
     T: Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let kind = T::kind(&()).into_owned();
-    let what = namespace
-        .as_ref()
-        .map_or_else(|| kind.clone(), |ns| format!("{kind} in namespace {ns}"));
+    let what = namespace.as_ref().map_or_else(|| kind.clone(), |ns| format!("{kind} in namespace {ns}"));
     feed.readiness.wait_for(&what, "first list");
     let api: Api<T> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let config = watcher::Config {
-        label_selector: selector.map(str::to_owned),
-        ..watcher::Config::default()
-    };
+    let config =
+        watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
     loop {
         let mut events = watcher(api.clone(), config.clone()).default_backoff().boxed();
         while let Ok(Some(event)) = tokio::time::timeout(SILENCE, events.next()).await {
@@ -73,10 +69,11 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, feed: &F
     let listed = matches!(event, Event::InitDone);
     let mut seen = feed.cache.lock();
     let keys = T::take(&mut seen, event);
-    for (phase, count) in seen.phases() {
-        feed.metrics.in_phase(*phase, *count);
-    }
+    let changes = seen.take_phase_changes();
     drop(seen);
+    for (phase, change) in changes {
+        feed.metrics.in_phase(phase, change);
+    }
     for key in keys {
         feed.queue.add(key, Duration::ZERO);
     }
@@ -87,12 +84,11 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, feed: &F
 
 /// Why a watch failed, and what to do about it.
 fn explain<T: Resource<DynamicType = ()>>(error: &watcher::Error) -> String {
-    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
     let status = match error {
         InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
             Some(status.clone())
         }
-        WatchFailed(_) => None,
         _ => None,
     };
     let name = format!("{}.{}", T::plural(&()), T::group(&()));

@@ -71,71 +71,23 @@ const TABLE: &[(&str, From, Origin)] = &[
     ("MILLRACE_PARENT_EXECUTION_ID", From::Parent, Origin::Identity),
     ("MILLRACE_NAMESPACE", From::Namespace, Origin::Identity),
     // Tags of all meters: Boot 3 and 4, and Boot 2 where Spring Cloud Task's own configuration is excluded.
-    (
-        "MANAGEMENT_METRICS_TAGS_TASK_NAME",
-        From::TaskName,
-        Origin::Identity,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_TASK_EXECUTION_ID",
-        From::ExecutionId,
-        Origin::Identity,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_TASK_EXTERNAL_EXECUTION_ID",
-        From::ExternalId,
-        Origin::Identity,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_TASK_PARENT_EXECUTION_ID",
-        From::ParentOrUnknown,
-        Origin::Identity,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_TASK_NAMESPACE",
-        From::Namespace,
-        Origin::Identity,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_APPLICATION",
-        From::Application,
-        Origin::Default,
-    ),
-    (
-        "MANAGEMENT_METRICS_TAGS_SERVICE",
-        From::Word("task-application"),
-        Origin::Default,
-    ),
+    ("MANAGEMENT_METRICS_TAGS_TASK_NAME", From::TaskName, Origin::Identity),
+    ("MANAGEMENT_METRICS_TAGS_TASK_EXECUTION_ID", From::ExecutionId, Origin::Identity),
+    ("MANAGEMENT_METRICS_TAGS_TASK_EXTERNAL_EXECUTION_ID", From::ExternalId, Origin::Identity),
+    ("MANAGEMENT_METRICS_TAGS_TASK_PARENT_EXECUTION_ID", From::ParentOrUnknown, Origin::Identity),
+    ("MANAGEMENT_METRICS_TAGS_TASK_NAMESPACE", From::Namespace, Origin::Identity),
+    ("MANAGEMENT_METRICS_TAGS_APPLICATION", From::Application, Origin::Default),
+    ("MANAGEMENT_METRICS_TAGS_SERVICE", From::Word("task-application"), Origin::Default),
     // Spring Cloud Task's own: its repository's row, its meters, and the tags of Boot 2.
     ("SPRING_CLOUD_TASK_NAME", From::TaskName, Origin::Identity),
-    (
-        "SPRING_CLOUD_TASK_EXTERNAL_EXECUTION_ID",
-        From::ExternalId,
-        Origin::Identity,
-    ),
-    (
-        "SPRING_CLOUD_TASK_PARENT_EXECUTION_ID",
-        From::Parent,
-        Origin::Identity,
-    ),
+    ("SPRING_CLOUD_TASK_EXTERNAL_EXECUTION_ID", From::ExternalId, Origin::Identity),
+    ("SPRING_CLOUD_TASK_PARENT_EXECUTION_ID", From::Parent, Origin::Identity),
     // The RSocket starter makes a task a web application; without this its JVM never ends.
-    (
-        "SPRING_CLOUD_TASK_CLOSECONTEXTENABLED",
-        From::Word("true"),
-        Origin::Default,
-    ),
+    ("SPRING_CLOUD_TASK_CLOSECONTEXTENABLED", From::Word("true"), Origin::Default),
     // No proxy: the RSocket client would hold the start up for 5 s. Boot 2.7 and 3.2 with clients 1.x …
-    (
-        "MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_ENABLED",
-        From::Word("false"),
-        Origin::Default,
-    ),
+    ("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_ENABLED", From::Word("false"), Origin::Default),
     // … and clients 2.x.
-    (
-        "MICROMETER_PROMETHEUS_RSOCKET_ENABLED",
-        From::Word("false"),
-        Origin::Default,
-    ),
+    ("MICROMETER_PROMETHEUS_RSOCKET_ENABLED", From::Word("false"), Origin::Default),
 ];
 
 /// Class that makes Spring Cloud Task 2 put its own `task.execution.id` (always `unknown` here) on all meters.
@@ -152,16 +104,10 @@ pub fn variables(
     boot_version: Option<BootVersion>,
 ) -> Vec<Variable> {
     let fixed = TABLE.iter().filter_map(|(name, from, origin)| {
-        Some(Variable {
-            env: variable(name, *from, identity)?,
-            origin: *origin,
-        })
+        Some(Variable { env: variable(name, *from, identity)?, origin: *origin })
     });
     let tags = tags.iter().map(|(key, value)| Variable {
-        env: text(
-            &format!("MANAGEMENT_METRICS_TAGS_{}", env_name(key)),
-            value.clone(),
-        ),
+        env: text(&format!("MANAGEMENT_METRICS_TAGS_{}", env_name(key)), value.clone()),
         origin: Origin::Default,
     });
     let exclude = (boot_version == Some(BootVersion::Two)).then(|| Variable {
@@ -174,27 +120,17 @@ pub fn variables(
 fn variable(name: &str, from: From, identity: &Identity) -> Option<EnvVar> {
     let value = match from {
         From::Pod => {
-            let pod_name = ObjectFieldSelector {
-                field_path: "metadata.name".into(),
-                api_version: None,
-            };
-            let source = EnvVarSource {
-                field_ref: Some(pod_name),
-                ..EnvVarSource::default()
-            };
-            return Some(EnvVar {
-                name: name.into(),
-                value: None,
-                value_from: Some(source),
-            });
+            let pod_name = ObjectFieldSelector { field_path: "metadata.name".into(), api_version: None };
+            let source = EnvVarSource { field_ref: Some(pod_name), ..EnvVarSource::default() };
+            return Some(EnvVar { name: name.into(), value: None, value_from: Some(source) });
         }
         From::ExternalId => "$(MILLRACE_EXTERNAL_EXECUTION_ID)".to_owned(),
         From::TaskName => identity.task_name.clone(),
         From::ExecutionId => identity.execution_id.to_string(),
         From::Parent => identity.parent_execution_id?.to_string(),
-        From::ParentOrUnknown => identity
-            .parent_execution_id
-            .map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
+        From::ParentOrUnknown => {
+            identity.parent_execution_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string())
+        }
         From::Namespace => identity.namespace.clone(),
         From::Application => format!("{}-{}", identity.task_name, identity.execution_id),
         From::Word(word) => word.to_owned(),
@@ -203,11 +139,7 @@ fn variable(name: &str, from: From, identity: &Identity) -> Option<EnvVar> {
 }
 
 fn text(name: &str, value: String) -> EnvVar {
-    EnvVar {
-        name: name.to_owned(),
-        value: Some(value),
-        value_from: None,
-    }
+    EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }
 
 /// Spring's environment form of a property's name: `a.b-c[0].d` is read from `A_BC_0_D`.
@@ -215,44 +147,25 @@ pub fn env_name(property: &str) -> String {
     property
         .chars()
         .filter(|c| !matches!(c, '-' | ']'))
-        .map(|c| {
-            if matches!(c, '.' | '[') {
-                '_'
-            } else {
-                c.to_ascii_uppercase()
-            }
-        })
+        .map(|c| if matches!(c, '.' | '[') { '_' } else { c.to_ascii_uppercase() })
         .collect()
 }
 
 /// A name without what Spring overlooks when it compares names, whichever way they are written: as property,
 /// as environment variable, in camel case. Equal letters mean that the name might reach the same setting.
 pub fn letters(name: &str) -> String {
-    name.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Whether setting `name` (a property or a variable, in any spelling) would change who a run is.
 pub fn identity_key(name: &str) -> bool {
-    const TASK: [&str; 5] = [
-        "name",
-        "executionid",
-        "externalexecutionid",
-        "parentexecutionid",
-        "namespace",
-    ];
+    const TASK: [&str; 5] = ["name", "executionid", "externalexecutionid", "parentexecutionid", "namespace"];
     let letters = letters(name);
     letters.starts_with("millrace")
-        || [
-            "managementmetricstagstask",
-            "managementobservationskeyvaluestask",
-            "springcloudtask",
-        ]
-        .iter()
-        .filter_map(|prefix| letters.strip_prefix(prefix))
-        .any(|rest| TASK.contains(&rest))
+        || ["managementmetricstagstask", "managementobservationskeyvaluestask", "springcloudtask"]
+            .iter()
+            .filter_map(|prefix| letters.strip_prefix(prefix))
+            .any(|rest| TASK.contains(&rest))
 }
 
 #[cfg(test)]
@@ -269,10 +182,7 @@ mod tests {
     }
 
     fn value(variables: &[Variable], name: &str) -> Option<String> {
-        variables
-            .iter()
-            .find(|v| v.env.name == name)
-            .and_then(|v| v.env.value.clone())
+        variables.iter().find(|v| v.env.name == name).and_then(|v| v.env.value.clone())
     }
 
     #[test]
@@ -297,25 +207,16 @@ mod tests {
         );
         identity.parent_execution_id = Some(7);
         let all = variables(&identity, &BTreeMap::new(), None);
-        assert_eq!(
-            value(&all, "SPRING_CLOUD_TASK_PARENT_EXECUTION_ID").as_deref(),
-            Some("7")
-        );
+        assert_eq!(value(&all, "SPRING_CLOUD_TASK_PARENT_EXECUTION_ID").as_deref(), Some("7"));
     }
 
     #[test]
     fn tags_and_the_exclude_are_added_only_where_asked_for() {
         let tags = BTreeMap::from([("cost.center".to_owned(), "x1".to_owned())]);
         let all = variables(&run(), &tags, Some(BootVersion::Two));
-        assert_eq!(
-            value(&all, "MANAGEMENT_METRICS_TAGS_COST_CENTER").as_deref(),
-            Some("x1")
-        );
+        assert_eq!(value(&all, "MANAGEMENT_METRICS_TAGS_COST_CENTER").as_deref(), Some("x1"));
         assert_eq!(value(&all, EXCLUDE).as_deref(), Some(TASK_METRICS_CONFIGURATION));
-        assert_eq!(
-            value(&variables(&run(), &tags, Some(BootVersion::Four)), EXCLUDE),
-            None
-        );
+        assert_eq!(value(&variables(&run(), &tags, Some(BootVersion::Four)), EXCLUDE), None);
     }
 
     #[test]
@@ -343,18 +244,11 @@ mod tests {
         ] {
             assert!(identity_key(name), "{name}");
         }
-        for name in [
-            "spring.cloud.task.closecontextEnabled",
-            "management.metrics.tags.team",
-            "task.name",
-        ] {
+        for name in ["spring.cloud.task.closecontextEnabled", "management.metrics.tags.team", "task.name"] {
             assert!(!identity_key(name), "{name}");
         }
         let ours: Vec<_> = TABLE.iter().filter(|(_, _, o)| *o == Origin::Identity).collect();
-        assert!(
-            ours.iter().all(|(name, _, _)| identity_key(name)),
-            "every row of identity is reserved"
-        );
+        assert!(ours.iter().all(|(name, _, _)| identity_key(name)), "every row of identity is reserved");
     }
 
     #[test]

@@ -21,19 +21,13 @@ pub fn decide(
     let name = definition.metadata.name.as_deref().unwrap_or_default();
     let checked = match definition.spec.as_result() {
         Ok(spec) => resolve_definition(name, spec),
-        Err(why) => Err(Rejection {
-            reason: reason::INVALID_SPEC,
-            message: why.to_owned(),
-        }),
+        Err(why) => Err(Rejection { reason: reason::INVALID_SPEC, message: why.to_owned() }),
     };
     let draft = match &checked {
         Ok(()) => Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""),
-        Err(rejection) => Draft::new(
-            condition::ACCEPTED,
-            false,
-            rejection.reason,
-            rejection.message.as_str(),
-        ),
+        Err(rejection) => {
+            Draft::new(condition::ACCEPTED, false, rejection.reason, rejection.message.as_str())
+        }
     };
     let mut next = before.clone();
     next.observed_generation = definition.metadata.generation;
@@ -43,9 +37,6 @@ pub fn decide(
     }
     let told = conditions::find(&before.conditions, condition::ACCEPTED).map(|c| c.reason.as_str());
     let warning = checked.err().filter(|rejection| told != Some(rejection.reason));
-    let warning = warning.map(|r| Warning {
-        reason: r.reason.to_owned(),
-        message: r.message,
-    });
+    let warning = warning.map(|r| Warning { reason: r.reason.to_owned(), message: r.message });
     Some((next, warning))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext,
+    Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile,
+    SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -78,15 +79,10 @@ fn job_annotations(launch: &ResolvedLaunch, execution_id: i64) -> BTreeMap<Strin
     let mut annotations = launch.annotations.clone();
     annotations.insert(label::EXECUTION_ID.to_owned(), execution_id.to_string());
     annotations.insert(annotation::TASK_NAME.to_owned(), launch.task_name.clone());
-    annotations.insert(
-        annotation::TASK_CONTAINER.to_owned(),
-        launch.task_container.clone(),
-    );
+    annotations.insert(annotation::TASK_CONTAINER.to_owned(), launch.task_container.clone());
     // The definition is read once: what later decisions need of it stands on the Job.
-    annotations.insert(
-        annotation::START_DEADLINE.to_owned(),
-        launch.run_policy.start_deadline_seconds.to_string(),
-    );
+    annotations
+        .insert(annotation::START_DEADLINE.to_owned(), launch.run_policy.start_deadline_seconds.to_string());
     if let Some(parent) = launch.parent_execution_id {
         annotations.insert(annotation::PARENT_EXECUTION_ID.to_owned(), parent.to_string());
     }
@@ -122,11 +118,7 @@ fn build_template(
         parent_execution_id: launch.parent_execution_id,
         namespace: owner.namespace.to_owned(),
     };
-    for container in pod
-        .containers
-        .iter_mut()
-        .filter(|c| c.name == launch.task_container)
-    {
+    for container in pod.containers.iter_mut().filter(|c| c.name == launch.task_container) {
         inject(container, launch, &identity);
     }
     if launch.pod_security == PodSecurity::Restricted {
@@ -152,29 +144,28 @@ fn inject(container: &mut Container, launch: &ResolvedLaunch, identity: &Identit
         if excludes_ours && variable.name == EXCLUDE {
             let value = variable.value.get_or_insert_default();
             if !value.contains(TASK_METRICS_CONFIGURATION) {
-                *value = format!("{value},{TASK_METRICS_CONFIGURATION}")
-                    .trim_start_matches(',')
-                    .to_owned();
+                if !value.is_empty() {
+                    value.push(',');
+                }
+                value.push_str(TASK_METRICS_CONFIGURATION);
             }
         }
         put(&mut env, variable);
     }
-    merge_exclude_argument(container, &mut env);
+    merge_exclude_argument(container, &env);
     container.env = Some(env);
 }
 
 /// What a definition or launch sets itself, by environment or argument, as [`letters`].
-fn settings(container: &Container, env: &[k8s_openapi::api::core::v1::EnvVar]) -> Vec<String> {
+fn settings(container: &Container, env: &[EnvVar]) -> Vec<String> {
     let by_env = env.iter().map(|v| letters(&v.name));
     let args = container.command.iter().chain(&container.args).flatten();
-    let by_arg = args
-        .filter_map(|arg| super::overrides::setting(arg))
-        .map(|(name, _)| letters(name));
+    let by_arg = args.filter_map(|arg| super::overrides::setting(arg)).map(|(name, _)| letters(name));
     by_env.chain(by_arg).collect()
 }
 
 /// An exclude given as an argument would hide ours in the environment: there the two are merged.
-fn merge_exclude_argument(container: &mut Container, env: &mut Vec<k8s_openapi::api::core::v1::EnvVar>) {
+fn merge_exclude_argument(container: &mut Container, env: &[EnvVar]) {
     if !env.iter().any(|v| v.name == EXCLUDE) {
         return;
     }
@@ -190,22 +181,14 @@ fn merge_exclude_argument(container: &mut Container, env: &mut Vec<k8s_openapi::
 
 /// What the Pod Security Standard `restricted` asks for, where the template says nothing.
 fn restrict(pod: &mut PodSpec) {
-    let context = pod
-        .security_context
-        .get_or_insert_with(PodSecurityContext::default);
+    let context = pod.security_context.get_or_insert_with(PodSecurityContext::default);
     context.run_as_non_root.get_or_insert(true);
     context.seccomp_profile.get_or_insert_with(|| SeccompProfile {
         type_: "RuntimeDefault".to_owned(),
         localhost_profile: None,
     });
-    for container in pod
-        .containers
-        .iter_mut()
-        .chain(pod.init_containers.iter_mut().flatten())
-    {
-        let context = container
-            .security_context
-            .get_or_insert_with(SecurityContext::default);
+    for container in pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()) {
+        let context = container.security_context.get_or_insert_with(SecurityContext::default);
         context.allow_privilege_escalation.get_or_insert(false);
         let capabilities = context.capabilities.get_or_insert_with(Capabilities::default);
         capabilities.drop.get_or_insert_with(|| vec!["ALL".to_owned()]);

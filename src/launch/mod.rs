@@ -28,7 +28,7 @@ pub const SHORT: Duration = Duration::from_secs(5);
 /// A Job without any pod after this time is asked for the reason.
 pub const NO_POD: Duration = Duration::from_secs(10);
 /// How often a refusal is asked for, and a refused Job tried, again.
-pub const ASK_AGAIN: Duration = Duration::from_secs(60);
+pub const ASK_AGAIN: Duration = Duration::from_mins(1);
 /// A definition or parent applied together with its launch may become visible after it.
 const TOGETHER: Duration = Duration::from_secs(2);
 
@@ -71,12 +71,25 @@ pub enum Parent {
 /// bridges the time until the caches and the status know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// When this process made (or adopted) the launch's Job.
-    pub job_made: Option<Timestamp>,
+    /// The launch's Job, if this process made or adopted it.
+    pub job_made: Option<MadeJob>,
     /// What the API server answered when the Job was to be made.
     pub answer: Option<Answer>,
     /// Why the Job gets no pod, and when that was asked.
     pub refusal: Option<(Timestamp, Option<String>)>,
+}
+
+/// A Job that this process made or adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeJob {
+    /// When.
+    pub at: Timestamp,
+    /// Its name.
+    pub name: String,
+    /// Its UID, if it was told.
+    pub uid: Option<String>,
+    /// The execution id on it.
+    pub execution_id: Option<i64>,
 }
 
 /// Why the API server did not make a Job.
@@ -177,17 +190,11 @@ pub struct Warning {
 
 impl LaunchPlan {
     fn want(want: Want) -> Self {
-        Self {
-            want: Some(want),
-            ..Self::default()
-        }
+        Self { want: Some(want), ..Self::default() }
     }
 
     fn wait(time: Duration) -> Self {
-        Self {
-            next: Some(time),
-            ..Self::default()
-        }
+        Self { next: Some(time), ..Self::default() }
     }
 }
 
@@ -203,21 +210,12 @@ pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
     let spec = match s.launch.spec.as_result() {
         Ok(spec) => spec,
         Err(why) => {
-            return wait_for(
-                s,
-                &Rejection {
-                    reason: reason::INVALID_SPEC,
-                    message: why.to_owned(),
-                },
-            );
+            return wait_for(s, &Rejection { reason: reason::INVALID_SPEC, message: why.to_owned() });
         }
     };
     match &s.job {
         Some(job) if job.is_owned_by(s.uid()) => progress::decide(s, spec, job),
-        Some(job) => status::end(
-            s,
-            &Ending::failed(reason::JOB_NAME_TAKEN, taken(&JobRef::of(job).name)),
-        ),
+        Some(job) => status::end(s, &Ending::failed(reason::JOB_NAME_TAKEN, taken(&JobRef::of(job).name))),
         None if s.job_was_made() => missing_job(s, spec),
         None => start(s, spec),
     }
@@ -227,10 +225,7 @@ pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
 fn after_the_end(s: &LaunchSnapshot) -> LaunchPlan {
     let job = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
     let held_back = job.filter(|job| job.spec.suspend && job.end().is_none() && job.status.active == 0);
-    LaunchPlan {
-        delete_job: held_back.map(|job| JobRef::of(job)),
-        ..LaunchPlan::default()
-    }
+    LaunchPlan { delete_job: held_back.map(|job| JobRef::of(job)), ..LaunchPlan::default() }
 }
 
 /// The Job was made and is not in the cache: the cache lags, or somebody deleted the Job.
@@ -247,11 +242,7 @@ fn missing_job(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
             },
         );
     }
-    match s
-        .memory
-        .job_made
-        .and_then(|made| SHORT.checked_sub(elapsed(made, s.now)))
-    {
+    match s.memory.job_made.as_ref().and_then(|made| SHORT.checked_sub(elapsed(made.at, s.now))) {
         Some(rest) if !rest.is_zero() => LaunchPlan::wait(rest),
         _ => LaunchPlan::want(Want::Job),
     }
@@ -271,13 +262,7 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
         }
         Some(Answer::NamespaceGoes) => return LaunchPlan::wait(ASK_AGAIN),
         Some(Answer::Refused(at, why)) if elapsed(*at, s.now) < ASK_AGAIN => {
-            return wait_for(
-                s,
-                &Rejection {
-                    reason: reason::POD_REFUSED,
-                    message: why.clone(),
-                },
-            );
+            return wait_for(s, &Rejection { reason: reason::POD_REFUSED, message: why.clone() });
         }
         Some(Answer::Refused(..)) | None => {}
     }
@@ -288,21 +273,14 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
             None => LaunchPlan::want(Want::ExecutionId),
             Some(id) => {
                 let job = job::build_job(&s.owner(), &resolved, id);
-                LaunchPlan {
-                    create_job: Some(Box::new(job)),
-                    next: Some(SHORT),
-                    ..LaunchPlan::default()
-                }
+                LaunchPlan { create_job: Some(Box::new(job)), next: Some(SHORT), ..LaunchPlan::default() }
             }
         },
     }
 }
 
 fn overdue() -> Rejection {
-    Rejection {
-        reason: reason::START_DEADLINE_EXCEEDED,
-        message: "the operator saw it too late".to_owned(),
-    }
+    Rejection { reason: reason::START_DEADLINE_EXCEEDED, message: "the operator saw it too late".to_owned() }
 }
 
 /// The launch as it would run, or what it waits for.
@@ -315,15 +293,9 @@ fn accept(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> Result<ResolvedLaunch, R
         ),
     })?;
     let definition = definition.spec.as_result().map_err(|why| {
-        Rejection::definition(format!(
-            "TaskDefinition {name} cannot be read by this operator: {why}"
-        ))
+        Rejection::definition(format!("TaskDefinition {name} cannot be read by this operator: {why}"))
     })?;
-    let parent = spec
-        .parent_ref
-        .as_ref()
-        .and_then(|parent| parent.name.as_deref())
-        .unwrap_or_default();
+    let parent = spec.parent_ref.as_ref().and_then(|parent| parent.name.as_deref()).unwrap_or_default();
     let parent_execution_id = match s.parent {
         Parent::None => None,
         Parent::Id(id) => Some(id),
@@ -361,14 +333,11 @@ fn wait_for(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
         reason::DEFINITION_NOT_FOUND | reason::PARENT_NOT_FOUND | reason::PARENT_NOT_STARTED
     );
     if together && s.age() < TOGETHER {
-        return LaunchPlan::wait(TOGETHER - s.age());
+        return LaunchPlan::wait(TOGETHER.saturating_sub(s.age()));
     }
     let again = (rejection.reason == reason::POD_REFUSED).then_some(ASK_AGAIN);
     let next = [s.until_start_deadline(), again].into_iter().flatten().min();
-    LaunchPlan {
-        next,
-        ..status::waiting(s, rejection)
-    }
+    LaunchPlan { next, ..status::waiting(s, rejection) }
 }
 
 fn taken(owner: &str) -> String {
@@ -405,11 +374,7 @@ impl LaunchSnapshot {
     }
 
     fn age(&self) -> Duration {
-        self.launch
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Duration::ZERO, |t| elapsed(t.0, self.now))
+        self.launch.metadata.creation_timestamp.as_ref().map_or(Duration::ZERO, |t| elapsed(t.0, self.now))
     }
 
     /// From the Job where there is one: the definition is read once.
@@ -419,27 +384,14 @@ impl LaunchSnapshot {
                 .parse()
                 .ok()
         });
-        let by_definition = || {
-            Some(
-                self.definition
-                    .as_ref()?
-                    .spec
-                    .as_result()
-                    .ok()?
-                    .run_policy
-                    .start_deadline_seconds,
-            )
-        };
-        by_job
-            .or_else(by_definition)
-            .unwrap_or(RunPolicy::default_start_deadline_seconds())
+        let by_definition =
+            || Some(self.definition.as_ref()?.spec.as_result().ok()?.run_policy.start_deadline_seconds);
+        by_job.or_else(by_definition).unwrap_or(RunPolicy::default_start_deadline_seconds())
     }
 
     /// `None` where it is 0, for ever.
     fn until_start_deadline(&self) -> Option<Duration> {
-        let seconds = u64::try_from(self.start_deadline_seconds())
-            .ok()
-            .filter(|s| *s > 0)?;
+        let seconds = u64::try_from(self.start_deadline_seconds()).ok().filter(|s| *s > 0)?;
         Some(Duration::from_secs(seconds).saturating_sub(self.age()))
     }
 

@@ -39,11 +39,7 @@ fn check_property(allowed: &Overrides, name: &str, what: &str) -> Result<(), Rej
         return Err(Rejection::identity(what));
     }
     let relaxed_name = relaxed(name);
-    if allowed
-        .properties
-        .iter()
-        .any(|other| relaxed(other) == relaxed_name)
-    {
+    if allowed.properties.iter().any(|other| relaxed(other) == relaxed_name) {
         return Ok(());
     }
     Err(Rejection::denied(format!(
@@ -61,10 +57,7 @@ pub fn setting(arg: &str) -> Option<(&str, &str)> {
 
 /// A property's name as Spring compares it: case, dashes and underscores do not count, dots do.
 pub fn relaxed(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 /// An argument short enough for a sentence; its value may be secret, so only its beginning is shown.
@@ -82,20 +75,14 @@ mod tests {
     fn outcome(allowed: &Overrides, args: &[&str], properties: &[&str]) -> Result<(), &'static str> {
         let launch = TaskLaunchSpec {
             args: args.iter().map(ToString::to_string).collect(),
-            properties: properties
-                .iter()
-                .map(|p| (p.to_string(), "x".to_owned()))
-                .collect(),
+            properties: properties.iter().map(|p| (p.to_string(), "x".to_owned())).collect(),
             ..TaskLaunchSpec::default()
         };
         check(allowed, &launch).map_err(|rejection| rejection.reason)
     }
 
     fn allow(args: ArgsOverride, properties: &[&str]) -> Overrides {
-        Overrides {
-            args,
-            properties: properties.iter().map(ToString::to_string).collect(),
-        }
+        Overrides { args, properties: properties.iter().map(ToString::to_string).collect() }
     }
 
     #[test]
@@ -120,23 +107,14 @@ mod tests {
             (Plain, "--allowed.key=1", Ok(())),
             (Deny, "--allowed.key=1", Ok(())),
         ] {
-            assert_eq!(
-                outcome(&allow(args, &["allowed.key"]), &[arg], &[]),
-                expected,
-                "{args:?} {arg}"
-            );
+            assert_eq!(outcome(&allow(args, &["allowed.key"]), &[arg], &[]), expected, "{args:?} {arg}");
         }
     }
 
     #[test]
     fn a_property_is_allowed_in_any_of_springs_spellings_and_no_other_is() {
         let allowed = allow(ArgsOverride::Plain, &["app.chunk-size"]);
-        for name in [
-            "app.chunk-size",
-            "app.chunkSize",
-            "APP.CHUNK_SIZE",
-            "app.chunk_size",
-        ] {
+        for name in ["app.chunk-size", "app.chunkSize", "APP.CHUNK_SIZE", "app.chunk_size"] {
             assert_eq!(outcome(&allowed, &[], &[name]), Ok(()), "{name}");
         }
         for name in [
@@ -151,11 +129,7 @@ mod tests {
             "app.chunk-size[0]",
             "",
         ] {
-            assert_eq!(
-                outcome(&allowed, &[], &[name]),
-                Err(reason::OVERRIDE_DENIED),
-                "{name}"
-            );
+            assert_eq!(outcome(&allowed, &[], &[name]), Err(reason::OVERRIDE_DENIED), "{name}");
         }
     }
 
@@ -163,37 +137,19 @@ mod tests {
     fn identity_cannot_be_forged_even_if_it_was_allowed() {
         let name = "management.metrics.tags.task.name";
         let allowed = allow(ArgsOverride::Any, &[name]);
-        for spelling in [
-            name,
-            "MANAGEMENT_METRICS_TAGS_TASK_NAME",
-            "management.metrics.tags[task.name]",
-        ] {
-            assert_eq!(
-                outcome(&allowed, &[], &[spelling]),
-                Err(reason::IDENTITY_RESERVED),
-                "{spelling}"
-            );
+        for spelling in [name, "MANAGEMENT_METRICS_TAGS_TASK_NAME", "management.metrics.tags[task.name]"] {
+            assert_eq!(outcome(&allowed, &[], &[spelling]), Err(reason::IDENTITY_RESERVED), "{spelling}");
             let arg = format!("--{spelling}=x");
-            assert_eq!(
-                outcome(&allowed, &[&arg], &[]),
-                Err(reason::IDENTITY_RESERVED),
-                "{arg}"
-            );
+            assert_eq!(outcome(&allowed, &[&arg], &[]), Err(reason::IDENTITY_RESERVED), "{arg}");
         }
     }
 
     #[test]
     fn a_refusal_names_the_field_to_change_and_no_value() {
-        let launch = TaskLaunchSpec {
-            args: vec!["--db.password=s3cret".into()],
-            ..TaskLaunchSpec::default()
-        };
+        let launch =
+            TaskLaunchSpec { args: vec!["--db.password=s3cret".into()], ..TaskLaunchSpec::default() };
         let rejection = check(&Overrides::default(), &launch).unwrap_err();
-        assert!(
-            rejection.message.contains("spec.overrides.properties"),
-            "{}",
-            rejection.message
-        );
+        assert!(rejection.message.contains("spec.overrides.properties"), "{}", rejection.message);
         assert!(rejection.message.contains("db.password") && !rejection.message.contains("s3cret"));
     }
 }

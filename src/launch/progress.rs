@@ -19,11 +19,7 @@ const IMAGE_REASONS: [&str; 7] = [
     "SignatureValidationFailed",
 ];
 /// What the kubelet says when a container cannot be made from its specification.
-const CONFIG_REASONS: [&str; 3] = [
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-];
+const CONFIG_REASONS: [&str; 3] = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
 
 pub(super) fn decide(s: &LaunchSnapshot, spec: &TaskLaunchSpec, job: &SeenJob) -> LaunchPlan {
     if let Some(end) = job.end() {
@@ -50,10 +46,7 @@ impl<'a> Task<'a> {
     fn of(s: &'a LaunchSnapshot, job: &SeenJob) -> Self {
         let name = annotation_of(&job.metadata, annotation::TASK_CONTAINER);
         let pod = s.pods.last().map(AsRef::as_ref);
-        Self {
-            pod,
-            container: pod.and_then(|pod| pod.task_container(name)),
-        }
+        Self { pod, container: pod.and_then(|pod| pod.task_container(name)) }
     }
 
     fn terminated(&self) -> Option<&'a Terminated> {
@@ -75,17 +68,11 @@ impl<'a> Task<'a> {
 
 fn attempts(job: &SeenJob) -> Option<i32> {
     let status = &job.status;
-    (job.spec.backoff_limit > 0)
-        .then(|| status.active + status.failed + status.succeeded)
-        .filter(|n| *n > 0)
+    (job.spec.backoff_limit > 0).then(|| status.active + status.failed + status.succeeded).filter(|n| *n > 0)
 }
 
 fn has_started(s: &LaunchSnapshot, task: &Task<'_>) -> bool {
-    task.started().is_some()
-        || s.launch
-            .status
-            .as_result()
-            .is_ok_and(|status| status.start_time.is_some())
+    task.started().is_some() || s.launch.status.as_result().is_ok_and(|status| status.start_time.is_some())
 }
 
 fn why_stop(
@@ -123,11 +110,7 @@ fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static st
             (ending.reason, ending.message.unwrap_or_default(), true)
         }
     };
-    let told = s
-        .launch
-        .status
-        .as_result()
-        .is_ok_and(|status| status.phase == Some(Phase::Stopping));
+    let told = s.launch.status.as_result().is_ok_and(|status| status.phase == Some(Phase::Stopping));
     let standing = Standing {
         phase: Phase::Stopping,
         reason,
@@ -137,19 +120,9 @@ fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static st
         pod_name: task.pod_name(),
         attempts: attempts(job),
     };
-    let plan = if told {
-        LaunchPlan::default()
-    } else {
-        status::standing(s, &standing)
-    };
+    let plan = if told { LaunchPlan::default() } else { status::standing(s, &standing) };
     let asked = annotation_of(&job.metadata, annotation::STOP).is_some();
-    LaunchPlan {
-        stop_job: (!asked).then(|| JobStop {
-            job: JobRef::of(job),
-            why,
-        }),
-        ..plan
-    }
+    LaunchPlan { stop_job: (!asked).then(|| JobStop { job: JobRef::of(job), why }), ..plan }
 }
 
 fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
@@ -158,38 +131,20 @@ fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
     let podless = task.pod.is_none() && !job.spec.suspend;
     if podless
         && age >= NO_POD
-        && s.memory
-            .refusal
-            .as_ref()
-            .is_none_or(|(at, _)| elapsed(*at, s.now) >= ASK_AGAIN)
+        && s.memory.refusal.as_ref().is_none_or(|(at, _)| elapsed(*at, s.now) >= ASK_AGAIN)
     {
         return LaunchPlan::want(Want::Refusal);
     }
     let started = has_started(s, task);
-    let mut next: Vec<_> = (!started)
-        .then(|| s.until_start_deadline())
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut next: Vec<_> = (!started).then(|| s.until_start_deadline()).into_iter().flatten().collect();
     if podless {
-        next.push(if age < NO_POD {
-            NO_POD.saturating_sub(age)
-        } else {
-            ASK_AGAIN
-        });
+        next.push(if age < NO_POD { NO_POD.saturating_sub(age) } else { ASK_AGAIN });
     }
     if age < SHORT {
         next.push(SHORT.saturating_sub(age));
-        return LaunchPlan {
-            next: next.into_iter().min(),
-            ..LaunchPlan::default()
-        };
+        return LaunchPlan { next: next.into_iter().min(), ..LaunchPlan::default() };
     }
-    let (reason, message) = if started {
-        (reason::RUNNING, String::new())
-    } else {
-        obstacle(s, job, task)
-    };
+    let (reason, message) = if started { (reason::RUNNING, String::new()) } else { obstacle(s, job, task) };
     let standing = Standing {
         phase: if started { Phase::Running } else { Phase::Pending },
         reason,
@@ -199,19 +154,13 @@ fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
         pod_name: task.pod_name(),
         attempts: attempts(job),
     };
-    LaunchPlan {
-        next: next.into_iter().min(),
-        ..status::standing(s, &standing)
-    }
+    LaunchPlan { next: next.into_iter().min(), ..status::standing(s, &standing) }
 }
 
 /// What keeps the task from starting.
 fn obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'static str, String) {
     if job.spec.suspend {
-        return (
-            reason::SUSPENDED,
-            "its Job is suspended, by a queue for example".to_owned(),
-        );
+        return (reason::SUSPENDED, "its Job is suspended, by a queue for example".to_owned());
     }
     let Some(pod) = task.pod else {
         return match &s.memory.refusal {
@@ -219,11 +168,7 @@ fn obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'static str
             _ => (reason::STARTING, "its Job has no pod yet".to_owned()),
         };
     };
-    let containers = pod
-        .status
-        .init_container_statuses
-        .iter()
-        .chain(&pod.status.container_statuses);
+    let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
     for container in containers {
         let Some(waiting) = &container.state.waiting else {
             continue;
@@ -261,15 +206,8 @@ fn not_started(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> Ending {
         known => known,
     };
     let prefix = format!("not started within {} s: ", s.start_deadline_seconds());
-    let message = if message.starts_with("not started within") {
-        message
-    } else {
-        prefix + &message
-    };
-    Ending {
-        pod_name: task.pod_name(),
-        ..Ending::failed(reason, message)
-    }
+    let message = if message.starts_with("not started within") { message } else { prefix + &message };
+    Ending { pod_name: task.pod_name(), ..Ending::failed(reason, message) }
 }
 
 /// The Job is over. Its pod's last state may arrive a moment later.
@@ -281,27 +219,19 @@ fn ended(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition) -> LaunchPlan {
     if !told && pod_expected && !s.evidence.pods_were_read {
         let over = end.last_transition_time.as_ref().map_or(s.now, |t| t.0);
         let rest = SHORT.saturating_sub(elapsed(over, s.now));
-        return if rest.is_zero() {
-            LaunchPlan::want(Want::Pods)
-        } else {
-            LaunchPlan::wait(rest)
-        };
+        return if rest.is_zero() { LaunchPlan::want(Want::Pods) } else { LaunchPlan::wait(rest) };
     }
     let mut ending = outcome(s, job, end, &task);
     if !told && pod_expected && ending.phase != Phase::Succeeded {
         let rest = ending.message.map(|m| format!("; {m}")).unwrap_or_default();
-        ending.message = Some(format!(
-            "PodGone: the pod was gone before its exit code was seen{rest}"
-        ));
+        ending.message = Some(format!("PodGone: the pod was gone before its exit code was seen{rest}"));
     }
     status::end(s, &ending)
 }
 
 fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_>) -> Ending {
     let told = task.terminated();
-    let finished = told
-        .and_then(|t| t.finished_at.as_ref())
-        .filter(|t| t.0.as_second() > 0);
+    let finished = told.and_then(|t| t.finished_at.as_ref()).filter(|t| t.0.as_second() > 0);
     let facts = |ending: Ending| Ending {
         exit_code: told.map(|t| t.exit_code),
         started: task.started(),
@@ -313,26 +243,17 @@ fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_
     let complete = end.type_ == "Complete";
     match annotation_of(&job.metadata, annotation::STOP) {
         Some(stop::START_DEADLINE) if !complete => {
-            return Ending {
-                ended: None,
-                ..not_started(s, job, task)
-            };
+            return Ending { ended: None, ..not_started(s, job, task) };
         }
         Some(stop::SHUTDOWN) => {
             let how = told.map_or_else(String::new, |t| format!(" with exit code {}", t.exit_code));
-            return facts(Ending::stopped(format!(
-                "ended{how} after it was asked to stop{}",
-                words(told)
-            )));
+            return facts(Ending::stopped(format!("ended{how} after it was asked to stop{}", words(told))));
         }
         _ => {}
     }
     if complete {
         let message = told.and_then(|t| t.message.clone());
-        return facts(Ending {
-            message,
-            ..Ending::new(Phase::Succeeded, reason::COMPLETED)
-        });
+        return facts(Ending { message, ..Ending::new(Phase::Succeeded, reason::COMPLETED) });
     }
     let (reason, message) = failure(end, task);
     facts(Ending::failed(reason, message))
@@ -355,26 +276,15 @@ fn failure(end: &JobCondition, task: &Task<'_>) -> (&'static str, String) {
         return lost;
     }
     if let Some(told) = told {
-        return (
-            reason::NON_ZERO_EXIT,
-            format!("exit code {}{}", told.exit_code, words(Some(told))),
-        );
+        return (reason::NON_ZERO_EXIT, format!("exit code {}{}", told.exit_code, words(Some(told))));
     }
     let init = task.pod.and_then(|pod| {
         let mut all = pod.status.init_container_statuses.iter();
-        all.find_map(|c| {
-            Some((
-                c.name.as_str(),
-                c.state.terminated.as_ref().filter(|t| t.exit_code != 0)?,
-            ))
-        })
+        all.find_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref().filter(|t| t.exit_code != 0)?)))
     });
     if let Some((name, told)) = init {
-        let sentence = format!(
-            "init container {name} ended with exit code {}{}",
-            told.exit_code,
-            words(Some(told))
-        );
+        let sentence =
+            format!("init container {name} ended with exit code {}{}", told.exit_code, words(Some(told)));
         return (reason::NON_ZERO_EXIT, sentence);
     }
     let sentence = end.message.clone().unwrap_or_else(|| "its Job failed".to_owned());
@@ -385,11 +295,7 @@ fn failure(end: &JobCondition, task: &Task<'_>) -> (&'static str, String) {
 fn disruption(pod: &SeenPod) -> Option<(&'static str, String)> {
     let said = pod.status.message.clone().unwrap_or_default();
     let why = pod.status.reason.as_deref().unwrap_or_default();
-    let untouched = pod
-        .status
-        .container_statuses
-        .iter()
-        .all(|c| c.state.terminated.is_none());
+    let untouched = pod.status.container_statuses.iter().all(|c| c.state.terminated.is_none());
     if why == "Evicted" {
         return Some((reason::EVICTED, format!("Evicted: {said}")));
     }
@@ -405,14 +311,7 @@ fn disruption(pod: &SeenPod) -> Option<(&'static str, String)> {
 /// What kubelet and application said about the end, behind a sentence.
 fn words(told: Option<&Terminated>) -> String {
     let Some(told) = told else { return String::new() };
-    let reason = told
-        .reason
-        .as_deref()
-        .filter(|r| !matches!(*r, "Error" | "Completed"));
+    let reason = told.reason.as_deref().filter(|r| !matches!(*r, "Error" | "Completed"));
     let message = told.message.as_deref().map(str::trim).filter(|m| !m.is_empty());
-    [reason, message]
-        .into_iter()
-        .flatten()
-        .map(|text| format!(": {text}"))
-        .collect()
+    [reason, message].into_iter().flatten().flat_map(|text| [": ", text]).collect()
 }

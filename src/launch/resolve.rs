@@ -26,17 +26,11 @@ pub struct Rejection {
 
 impl Rejection {
     pub(super) fn definition(message: impl Into<String>) -> Self {
-        Self {
-            reason: reason::INVALID_DEFINITION,
-            message: message.into(),
-        }
+        Self { reason: reason::INVALID_DEFINITION, message: message.into() }
     }
 
     pub(super) fn denied(message: impl Into<String>) -> Self {
-        Self {
-            reason: reason::OVERRIDE_DENIED,
-            message: message.into(),
-        }
+        Self { reason: reason::OVERRIDE_DENIED, message: message.into() }
     }
 
     pub(super) fn identity(what: &str) -> Self {
@@ -95,9 +89,7 @@ pub fn resolve(
     let at = task_container(spec, pod)?;
     // `task_container` made sure of it.
     let Some(container) = pod.containers.get_mut(at) else {
-        return Err(Rejection::definition(
-            "the pod template has no container: give spec.image",
-        ));
+        return Err(Rejection::definition("the pod template has no container: give spec.image"));
     };
     apply_short_form(container, spec);
     add_arguments(container, spec, launch)?;
@@ -148,17 +140,8 @@ fn task_container(spec: &TaskDefinitionSpec, pod: &mut PodSpec) -> Result<usize,
     let at = match found {
         Some(at) => at,
         None if spec.image.is_some() => {
-            let name = spec
-                .task_container
-                .clone()
-                .unwrap_or_else(|| DEFAULT_CONTAINER.to_owned());
-            pod.containers.insert(
-                0,
-                Container {
-                    name,
-                    ..Container::default()
-                },
-            );
+            let name = spec.task_container.clone().unwrap_or_else(|| DEFAULT_CONTAINER.to_owned());
+            pod.containers.insert(0, Container { name, ..Container::default() });
             0
         }
         None => {
@@ -179,10 +162,7 @@ fn task_container(spec: &TaskDefinitionSpec, pod: &mut PodSpec) -> Result<usize,
 
 fn names(containers: &[Container], but: usize) -> String {
     let others = containers.iter().enumerate().filter(|(i, _)| *i != but);
-    others
-        .map(|(_, c)| c.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    others.map(|(_, c)| c.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The short fields stand over the template's container: single values replace, lists are added.
@@ -203,10 +183,7 @@ fn apply_short_form(container: &mut Container, spec: &TaskDefinitionSpec) {
         put(container.env.get_or_insert_default(), variable.clone());
     }
     if !spec.env_from.is_empty() {
-        container
-            .env_from
-            .get_or_insert_default()
-            .extend(spec.env_from.iter().cloned());
+        container.env_from.get_or_insert_default().extend(spec.env_from.iter().cloned());
     }
 }
 
@@ -232,14 +209,7 @@ fn add_arguments(
         PropertiesAs::Environment => {
             let env = container.env.get_or_insert_default();
             for (key, value) in properties {
-                put(
-                    env,
-                    EnvVar {
-                        name: env_name(&key),
-                        value: Some(value),
-                        value_from: None,
-                    },
-                );
+                put(env, EnvVar { name: env_name(&key), value: Some(value), value_from: None });
             }
         }
     }
@@ -254,18 +224,9 @@ fn merged_properties(
     definition: &BTreeMap<String, String>,
     launch: &TaskLaunchSpec,
 ) -> Result<BTreeMap<String, String>, Rejection> {
-    let by_arg = launch
-        .args
-        .iter()
-        .filter_map(|arg| overrides::setting(arg))
-        .map(|(name, _)| name);
-    let replaced: Vec<String> = launch
-        .properties
-        .keys()
-        .map(String::as_str)
-        .chain(by_arg)
-        .map(overrides::relaxed)
-        .collect();
+    let by_arg = launch.args.iter().filter_map(|arg| overrides::setting(arg)).map(|(name, _)| name);
+    let replaced: Vec<String> =
+        launch.properties.keys().map(String::as_str).chain(by_arg).map(overrides::relaxed).collect();
     let mut merged = BTreeMap::new();
     for (key, value) in definition {
         check_property_name(key).map_err(Rejection::definition)?;
@@ -299,10 +260,7 @@ fn literal(text: &str) -> String {
 fn check_identity(container: &Container) -> Result<(), Rejection> {
     for variable in container.env.iter().flatten() {
         if identity_key(&variable.name) {
-            return Err(Rejection::identity(&format!(
-                "environment variable {}",
-                variable.name
-            )));
+            return Err(Rejection::identity(&format!("environment variable {}", variable.name)));
         }
         if letters(&variable.name) == "springapplicationjson" {
             check_json(variable.value.as_deref().unwrap_or_default())?;
@@ -332,11 +290,7 @@ fn check_json(text: &str) -> Result<(), Rejection> {
             return Ok(());
         };
         object.iter().try_for_each(|(key, inner)| {
-            let path = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             walk(inner, &path)
         })
     }

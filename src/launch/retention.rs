@@ -39,10 +39,7 @@ pub fn decide<'a>(
     now: Timestamp,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
-    let ttl = history
-        .ttl_seconds_after_finished
-        .and_then(|s| u64::try_from(s).ok())
-        .map(Duration::from_secs);
+    let ttl = history.ttl_seconds_after_finished.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs);
     surplus(&mut plan, history.succeeded, succeeded, ttl, now);
     surplus(&mut plan, history.failed, failed, ttl, now);
     if plan.delete.len() > PASS {
@@ -82,30 +79,17 @@ mod tests {
 
     fn launches(ends: &[i64]) -> Vec<Finished> {
         let at = |s| Timestamp::from_second(s).unwrap();
-        ends.iter()
-            .map(|s| Finished {
-                at: at(*s),
-                name: format!("l{s}"),
-                uid: format!("u{s}"),
-            })
-            .collect()
+        ends.iter().map(|s| Finished { at: at(*s), name: format!("l{s}"), uid: format!("u{s}") }).collect()
     }
 
     fn names(history: &History, succeeded: &[i64], failed: &[i64], now: i64) -> (Vec<String>, Option<u64>) {
         let (s, f) = (launches(succeeded), launches(failed));
         let plan = decide(history, s.iter(), f.iter(), Timestamp::from_second(now).unwrap());
-        (
-            plan.delete.into_iter().map(|l| l.name).collect(),
-            plan.next.map(|d| d.as_secs()),
-        )
+        (plan.delete.into_iter().map(|l| l.name).collect(), plan.next.map(|d| d.as_secs()))
     }
 
     fn history(succeeded: i64, failed: i64, ttl: Option<i64>) -> History {
-        History {
-            succeeded,
-            failed,
-            ttl_seconds_after_finished: ttl,
-        }
+        History { succeeded, failed, ttl_seconds_after_finished: ttl }
     }
 
     #[test]
@@ -114,26 +98,14 @@ mod tests {
             names(&history(2, 1, None), &[1, 2, 3], &[4, 5], 9),
             (vec!["l1".into(), "l4".into()], None)
         );
-        assert_eq!(
-            names(&history(5, 5, None), &[1, 2, 3], &[4, 5], 9),
-            (vec![], None)
-        );
-        assert_eq!(
-            names(&history(0, 0, None), &[1], &[2], 9),
-            (vec!["l1".into(), "l2".into()], None)
-        );
+        assert_eq!(names(&history(5, 5, None), &[1, 2, 3], &[4, 5], 9), (vec![], None));
+        assert_eq!(names(&history(0, 0, None), &[1], &[2], 9), (vec!["l1".into(), "l2".into()], None));
     }
 
     #[test]
     fn time_to_live_counts_from_the_end_and_says_when_to_look_again() {
-        assert_eq!(
-            names(&history(50, 50, Some(10)), &[1, 5], &[3], 12),
-            (vec!["l1".into()], Some(1))
-        );
-        assert_eq!(
-            names(&history(50, 50, Some(0)), &[12], &[], 12),
-            (vec!["l12".into()], None)
-        );
+        assert_eq!(names(&history(50, 50, Some(10)), &[1, 5], &[3], 12), (vec!["l1".into()], Some(1)));
+        assert_eq!(names(&history(50, 50, Some(0)), &[12], &[], 12), (vec!["l12".into()], None));
     }
 
     #[test]

@@ -28,30 +28,15 @@ pub(super) struct Ending {
 impl Ending {
     pub(super) fn new(phase: Phase, reason: &'static str) -> Self {
         let (message, exit_code, started, ended, pod_name, attempts) = (None, None, None, None, None, None);
-        Self {
-            phase,
-            reason,
-            message,
-            exit_code,
-            started,
-            ended,
-            pod_name,
-            attempts,
-        }
+        Self { phase, reason, message, exit_code, started, ended, pod_name, attempts }
     }
 
     pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            message: Some(message.into()),
-            ..Self::new(Phase::Failed, reason)
-        }
+        Self { message: Some(message.into()), ..Self::new(Phase::Failed, reason) }
     }
 
     pub(super) fn stopped(message: impl Into<String>) -> Self {
-        Self {
-            message: Some(message.into()),
-            ..Self::new(Phase::Stopped, reason::STOPPED)
-        }
+        Self { message: Some(message.into()), ..Self::new(Phase::Stopped, reason::STOPPED) }
     }
 }
 
@@ -67,33 +52,20 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
     next.attempts = ending.attempts.or(next.attempts);
     next.start_time = ending.started.map(Time).or(next.start_time);
     next.completion_time = Some(Time(ended));
-    next.duration = next
-        .start_time
-        .as_ref()
-        .map(|start| people(elapsed(start.0, ended)));
+    next.duration = next.start_time.as_ref().map(|start| people(elapsed(start.0, ended)));
 
     let sentence = next.message.clone().unwrap_or_default();
     let made = next.job_name.is_some();
     let started = next.start_time.is_some();
-    let not_started = if started {
-        reason::STARTED
-    } else {
-        reason::NEVER_STARTED
-    };
-    let mut drafts = vec![
+    let not_started = if started { reason::STARTED } else { reason::NEVER_STARTED };
+    let mut drafts =
+        Vec::from_iter(made.then(|| Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, "")));
+    drafts.extend([
         Draft::new(condition::STARTED, started, not_started, ""),
         Draft::new(condition::FINISHED, true, ending.reason, sentence.clone()),
-        Draft::new(
-            condition::SUCCEEDED,
-            ending.phase == Phase::Succeeded,
-            ending.reason,
-            sentence.clone(),
-        ),
-    ];
-    if made {
-        drafts.push(Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""));
-    }
-    let warning = (ending.phase == Phase::Failed).then(|| (ending.reason, sentence));
+        Draft::new(condition::SUCCEEDED, ending.phase == Phase::Succeeded, ending.reason, sentence.clone()),
+    ]);
+    let warning = (ending.phase == Phase::Failed).then_some((ending.reason, sentence));
     write(s, next, &drafts, warning)
 }
 
@@ -103,14 +75,15 @@ pub(super) fn waiting(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
     next.phase = Some(Phase::Pending);
     say(&mut next, rejection.reason, &rejection.message);
     let sentence = next.message.clone().unwrap_or_default();
-    // Refused by the cluster: the launch itself is as it should be.
-    let accepted = rejection.reason == reason::POD_REFUSED;
-    let draft = if accepted {
-        Draft::new(condition::STARTED, false, rejection.reason, sentence.clone())
-    } else {
-        Draft::new(condition::ACCEPTED, false, rejection.reason, sentence.clone())
+    let refusal = |type_| Draft::new(type_, false, rejection.reason, sentence.clone());
+    let drafts = match rejection.reason {
+        // Refused by the cluster: the launch itself is as it should be.
+        reason::POD_REFUSED => {
+            vec![Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""), refusal(condition::STARTED)]
+        }
+        _ => vec![refusal(condition::ACCEPTED)],
     };
-    write(s, next, &[draft], Some((rejection.reason, sentence)))
+    write(s, next, &drafts, Some((rejection.reason, sentence)))
 }
 
 /// Where a launch with a Job stands.
@@ -139,19 +112,10 @@ pub(super) fn standing(s: &LaunchSnapshot, now: &Standing<'_>) -> LaunchPlan {
     let sentence = next.message.clone().unwrap_or_default();
     let started = next.start_time.is_some();
     let why = if started { reason::STARTED } else { now.reason };
-    let unfinished = if now.phase == Phase::Stopping {
-        reason::STOPPING
-    } else {
-        reason::RUNNING
-    };
+    let unfinished = if now.phase == Phase::Stopping { reason::STOPPING } else { reason::RUNNING };
     let drafts = [
         Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""),
-        Draft::new(
-            condition::STARTED,
-            started,
-            why,
-            if started { "" } else { &sentence },
-        ),
+        Draft::new(condition::STARTED, started, why, if started { "" } else { &sentence }),
         Draft::new(condition::FINISHED, false, unfinished, ""),
     ];
     let warning = now.warn.then(|| (now.reason, sentence.clone()));
@@ -169,6 +133,11 @@ fn say(status: &mut TaskLaunchStatus, reason: &str, message: &str) {
 /// The present status with what the Job says about who the run is.
 fn identified(s: &LaunchSnapshot) -> TaskLaunchStatus {
     let mut status = s.status();
+    if let Some(made) = &s.memory.job_made {
+        status.job_name = Some(made.name.clone());
+        status.job_uid = made.uid.clone().or(status.job_uid);
+        status.execution_id = made.execution_id.or(status.execution_id);
+    }
     let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
     if let Some(job) = owned {
         status.job_name.clone_from(&job.metadata.name);
@@ -180,9 +149,7 @@ fn identified(s: &LaunchSnapshot) -> TaskLaunchStatus {
 }
 
 fn parent_of(job: &SeenJob) -> Option<i64> {
-    annotation_of(&job.metadata, annotation::PARENT_EXECUTION_ID)?
-        .parse()
-        .ok()
+    annotation_of(&job.metadata, annotation::PARENT_EXECUTION_ID)?.parse().ok()
 }
 
 /// Only a different status is written; an event goes only with a new reason.
@@ -202,26 +169,16 @@ fn write(
         return LaunchPlan::default();
     }
     let new_reason = before.reason != next.reason;
-    let warning = warning.filter(|_| new_reason).map(|(reason, message)| Warning {
-        reason: reason.to_owned(),
-        message,
-    });
-    LaunchPlan {
-        status: Some(Box::new(next)),
-        warning,
-        ..LaunchPlan::default()
-    }
+    let warning = warning
+        .filter(|_| new_reason)
+        .map(|(reason, message)| Warning { reason: reason.to_owned(), message });
+    LaunchPlan { status: Some(Box::new(next)), warning, ..LaunchPlan::default() }
 }
 
 /// A duration for people, in the units that `kubectl` uses: 12s, 3m5s, 2h1m.
 pub(super) fn people(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    match (
-        seconds / 86_400,
-        seconds / 3600 % 24,
-        seconds / 60 % 60,
-        seconds % 60,
-    ) {
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s}s"),
         (0, 0, m, s) => format!("{m}m{s}s"),
         (0, h, m, _) => format!("{h}h{m}m"),

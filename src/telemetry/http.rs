@@ -27,10 +27,7 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
     if missing.is_empty() {
         return "ok\n".into_response();
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready, waiting for:\n{}\n", missing.join("\n")),
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready, waiting for:\n{}\n", missing.join("\n")))
         .into_response()
 }
 

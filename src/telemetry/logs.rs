@@ -17,9 +17,7 @@ pub enum Format {
 pub fn start(filter: &str, format: Format) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|e| format!("--log-level {filter:?}: {e}; give error, warn, info, debug or trace"))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         Format::Text => logs.with_ansi(false).finish().try_init(),
         Format::Json => logs.json().flatten_event(true).finish().try_init(),

@@ -197,22 +197,14 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register(
-            "reconciles",
-            "Reconciles by controller and outcome",
-            self.reconciles.clone(),
-        );
+        r.register("reconciles", "Reconciles by controller and outcome", self.reconciles.clone());
         r.register_with_unit(
             "reconcile_duration",
             "Duration of reconciles",
             Unit::Seconds,
             self.reconcile_seconds.clone(),
         );
-        r.register(
-            "queue_depth",
-            "Objects that are due and wait for a worker",
-            self.queue_depth.clone(),
-        );
+        r.register("queue_depth", "Objects that are due and wait for a worker", self.queue_depth.clone());
         r.register(
             "api_requests",
             "Requests to the API server by verb, resource and code (0: no answer)",
@@ -235,11 +227,7 @@ impl Metrics {
             Unit::Seconds,
             self.step_seconds.clone(),
         );
-        r.register(
-            "definition_runs",
-            "Ended launches of a definition by outcome",
-            self.runs.clone(),
-        );
+        r.register("definition_runs", "Ended launches of a definition by outcome", self.runs.clone());
         r.register(
             "definition_last_run_succeeded",
             "Whether the last ended launch of a definition succeeded",
@@ -268,12 +256,8 @@ impl Metrics {
 
     /// A reconcile ended.
     pub fn reconciled(&self, controller: Controller, outcome: Outcome, took: Duration) {
-        self.reconciles
-            .get_or_create(&Reconcile { controller, outcome })
-            .inc();
-        self.reconcile_seconds
-            .get_or_create(&Of { controller })
-            .observe(took.as_secs_f64());
+        self.reconciles.get_or_create(&Reconcile { controller, outcome }).inc();
+        self.reconcile_seconds.get_or_create(&Of { controller }).observe(took.as_secs_f64());
     }
 
     /// So many objects are due.
@@ -291,69 +275,40 @@ impl Metrics {
         self.watch_restarts.get_or_create(&Watch { resource }).inc();
     }
 
-    /// So many launches are in that phase.
-    pub fn in_phase(&self, phase: Phase, count: i64) {
-        self.launches
-            .get_or_create(&InPhase {
-                phase: phase.as_str(),
-            })
-            .set(count);
+    /// So many launches more (or, negative, fewer) are in that phase.
+    pub fn in_phase(&self, phase: Phase, change: i64) {
+        self.launches.get_or_create(&InPhase { phase: phase.as_str() }).inc_by(change);
     }
 
     /// A launch came from one point of its life to the next.
     pub fn stepped(&self, step: Step, took: Duration) {
-        self.step_seconds
-            .get_or_create(&AtStep { step })
-            .observe(took.as_secs_f64());
+        self.step_seconds.get_or_create(&AtStep { step }).observe(took.as_secs_f64());
     }
 
     /// A launch ended; `reason` is one of [`crate::names::reason`].
     pub fn ended(&self, namespace: &str, definition: &str, run: Run, reason: &str) {
-        self.ended
-            .get_or_create(&Ended {
-                outcome: run.end,
-                reason: reason.to_owned(),
-            })
-            .inc();
-        let whose = Definition {
-            namespace: namespace.to_owned(),
-            definition: definition.to_owned(),
-        };
+        self.ended.get_or_create(&Ended { outcome: run.end, reason: reason.to_owned() }).inc();
+        let whose = Definition { namespace: namespace.to_owned(), definition: definition.to_owned() };
         let runs = DefinitionRuns {
             namespace: namespace.to_owned(),
             definition: definition.to_owned(),
             outcome: run.end,
         };
         self.runs.get_or_create(&runs).inc();
-        self.last_succeeded
-            .get_or_create(&whose)
-            .set(i64::from(run.end == End::Succeeded));
+        self.last_succeeded.get_or_create(&whose).set(i64::from(run.end == End::Succeeded));
         if let Some(duration) = run.duration {
-            self.last_duration
-                .get_or_create(&whose)
-                .set(duration.as_secs_f64());
+            self.last_duration.get_or_create(&whose).set(duration.as_secs_f64());
         }
         if let Some(code) = run.exit_code {
             self.last_exit_code.get_or_create(&whose).set(i64::from(code));
         }
-        self.definitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(whose);
+        self.definitions.lock().unwrap_or_else(PoisonError::into_inner).insert(whose);
     }
 
     /// A definition is gone, and its series with it.
     pub fn forget_definition(&self, namespace: &str, definition: &str) {
-        let gone = Definition {
-            namespace: namespace.to_owned(),
-            definition: definition.to_owned(),
-        };
-        if !self
-            .definitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&gone)
-        {
+        let gone = Definition { namespace: namespace.to_owned(), definition: definition.to_owned() };
+        if !self.definitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone) {
             return;
         }
         self.last_succeeded.remove(&gone);
@@ -376,11 +331,7 @@ mod tests {
     #[test]
     fn the_series_of_a_definition_go_with_it() {
         let metrics = Metrics::default();
-        let run = Run {
-            end: End::Failed,
-            duration: Some(Duration::from_secs(2)),
-            exit_code: Some(3),
-        };
+        let run = Run { end: End::Failed, duration: Some(Duration::from_secs(2)), exit_code: Some(3) };
         metrics.ended("ns", "task1", run, "NonZeroExit");
         let text = metrics.exposition();
         assert!(

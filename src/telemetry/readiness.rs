@@ -12,26 +12,17 @@ pub struct Readiness {
 impl Readiness {
     /// `what` is waited for, because of `why`.
     pub fn wait_for(&self, what: impl Into<String>, why: impl Into<String>) {
-        self.missing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(what.into(), why.into());
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into(), why.into());
     }
 
     /// `what` is there.
     pub fn arrived(&self, what: &str) {
-        self.missing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(what);
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
     }
 
     /// A line for each thing that is waited for; none means ready.
     pub fn report(&self) -> Vec<String> {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing
-            .iter()
-            .map(|(what, why)| format!("{what}: {why}"))
-            .collect()
+        missing.iter().map(|(what, why)| format!("{what}: {why}")).collect()
     }
 }

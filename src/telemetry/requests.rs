@@ -27,10 +27,7 @@ impl<S> Layer<S> for CountRequests {
     type Service = Counted<S>;
 
     fn layer(&self, inner: S) -> Counted<S> {
-        Counted {
-            inner,
-            metrics: self.metrics.clone(),
-        }
+        Counted { inner, metrics: self.metrics.clone() }
     }
 }
 
@@ -80,9 +77,7 @@ fn describe(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
         [resource, name @ ..] => (known(resource), !name.is_empty()),
         [] => ("other", false),
     };
-    let watch = uri
-        .query()
-        .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+    let watch = uri.query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
     let verb = match *method {
         Method::GET if watch => "watch",
         Method::GET if name => "get",
@@ -97,17 +92,10 @@ fn describe(method: &Method, uri: &Uri) -> (&'static str, &'static str) {
 }
 
 fn known(resource: &str) -> &'static str {
-    [
-        "tasklaunches",
-        "taskdefinitions",
-        "jobs",
-        "pods",
-        "events",
-        "configmaps",
-    ]
-    .into_iter()
-    .find(|known| *known == resource)
-    .unwrap_or("other")
+    ["tasklaunches", "taskdefinitions", "jobs", "pods", "events", "configmaps"]
+        .into_iter()
+        .find(|known| *known == resource)
+        .unwrap_or("other")
 }
 
 #[cfg(test)]
@@ -117,31 +105,15 @@ mod tests {
     #[test]
     fn requests_are_told_apart() {
         for (method, uri, expected) in [
-            (
-                Method::GET,
-                "/apis/millrace.dev/v1alpha1/tasklaunches?limit=500",
-                ("list", "tasklaunches"),
-            ),
-            (
-                Method::GET,
-                "/apis/batch/v1/jobs?labelSelector=x&watch=true",
-                ("watch", "jobs"),
-            ),
-            (
-                Method::POST,
-                "/apis/batch/v1/namespaces/a/jobs?",
-                ("create", "jobs"),
-            ),
+            (Method::GET, "/apis/millrace.dev/v1alpha1/tasklaunches?limit=500", ("list", "tasklaunches")),
+            (Method::GET, "/apis/batch/v1/jobs?labelSelector=x&watch=true", ("watch", "jobs")),
+            (Method::POST, "/apis/batch/v1/namespaces/a/jobs?", ("create", "jobs")),
             (
                 Method::PATCH,
                 "/apis/millrace.dev/v1alpha1/namespaces/a/tasklaunches/x/status?",
                 ("patch", "tasklaunches/status"),
             ),
-            (
-                Method::GET,
-                "/api/v1/namespaces/a/configmaps/x",
-                ("get", "configmaps"),
-            ),
+            (Method::GET, "/api/v1/namespaces/a/configmaps/x", ("get", "configmaps")),
             (Method::GET, "/api/v1/namespaces/a/pods", ("list", "pods")),
             (Method::GET, "/version", ("list", "other")),
         ] {

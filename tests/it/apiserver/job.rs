@@ -51,7 +51,7 @@ struct Census {
     ready: usize,
     /// Being deleted, not ended.
     terminating: usize,
-    /// Ended and not yet part of the counts in the status.
+    /// Ended and not yet in the status: they still have the tracking finalizer.
     new_succeeded: Vec<Arc<Key>>,
     new_failed: Vec<Arc<Key>>,
 }
@@ -59,6 +59,7 @@ struct Census {
 impl Census {
     fn take(store: &Store, job: &Value) -> Self {
         let mut census = Self::default();
+        let deleted_is_failed = job["spec"]["podReplacementPolicy"] != "Failed";
         for key in store
             .dependents(object::uid(job))
             .into_iter()
@@ -72,7 +73,12 @@ impl Census {
                 Some("Succeeded") if tracked => census.new_succeeded.push(key),
                 Some("Failed") if tracked => census.new_failed.push(key),
                 Some("Succeeded" | "Failed") => {}
-                _ if object::is_deleting(pod) => census.terminating += 1,
+                _ if object::is_deleting(pod) => {
+                    census.terminating += 1;
+                    if tracked && deleted_is_failed {
+                        census.new_failed.push(key);
+                    }
+                }
                 _ => {
                     census.ready += usize::from(has_condition(pod, "Ready"));
                     census.active.push(key);
@@ -83,131 +89,142 @@ impl Census {
     }
 }
 
+/// One sync: pods are made or deleted, the status is written, and pods that the status lists as
+/// uncounted lose their finalizer. The next sync counts them.
 fn sync(store: &mut Store, key: &Key) {
     let Some(job) = store.objects.get(key).cloned() else {
         return;
     };
-    if object::is_deleting(&job) {
+    if object::is_deleting(&job) || has_condition(&job, "Complete") || has_condition(&job, "Failed") {
         return;
     }
-    if has_condition(&job, "Complete") || has_condition(&job, "Failed") {
-        return account(store, &Census::take(store, &job));
-    }
-    let census = Census::take(store, &job);
+    let mut census = Census::take(store, &job);
     let mut next = Value::clone(&job);
-    let uncounted = uncounted(&census, store);
-    count(&mut next, &job, &census, &uncounted);
+    count_listed(&mut next);
     let act = verdict(&mut next, &census, store);
-    if job["status"]["uncountedTerminatedPods"] == uncounted {
-        account(store, &census);
-    }
+    let ended = carry_out(store, &next, act, &mut census);
+    write_numbers(&mut next, &census, store);
     if next != *job {
         store.edit_key(key, |stored| stored.clone_from(&next));
     }
-    match act {
-        Act::Nothing => {}
-        Act::StopPods => stop(store, &census.active),
-        Act::DropPods => {
-            for pod in &census.active {
-                store.release(pod, TRACKING);
-            }
-            stop(store, &census.active);
-        }
-        Act::MakePods(wanted) => {
-            for _ in 0..wanted {
-                make_pod(store, &next);
-            }
-        }
+    for pod in census
+        .new_succeeded
+        .iter()
+        .chain(&census.new_failed)
+        .chain(&ended)
+    {
+        store.release(pod, TRACKING);
     }
 }
 
-fn stop(store: &mut Store, pods: &[Arc<Key>]) {
-    for pod in pods {
-        store.mark_deleted(pod, "Background", None);
-    }
-}
-
+#[derive(Clone, Copy)]
 enum Act {
     Nothing,
-    /// Deleted, and counted when they have ended.
-    StopPods,
-    /// Deleted without being counted: the tracking finalizer goes first.
+    /// The Job has ended: pods are deleted, and are failures if it failed.
+    StopPods {
+        as_failed: bool,
+    },
+    /// The Job is suspended: pods are deleted and do not count.
     DropPods,
     MakePods(usize),
 }
 
-/// UIDs of pods that ended and are not counted yet: written first, counted with the next write.
-fn uncounted(census: &Census, store: &Store) -> Value {
-    let uids = |keys: &[Arc<Key>]| -> Vec<String> {
+/// Makes and deletes pods, and keeps the census true. Returns pods that are done with.
+fn carry_out(store: &mut Store, job: &Value, act: Act, census: &mut Census) -> Vec<Arc<Key>> {
+    let as_failed = match act {
+        Act::Nothing => return Vec::new(),
+        Act::MakePods(wanted) => {
+            let made = (0..wanted).filter_map(|_| make_pod(store, job));
+            census.active.extend(made);
+            return Vec::new();
+        }
+        Act::StopPods { as_failed } => as_failed,
+        Act::DropPods => false,
+    };
+    let stopped = std::mem::take(&mut census.active);
+    for pod in &stopped {
+        if matches!(act, Act::DropPods) {
+            store.release(pod, TRACKING);
+        }
+        store.mark_deleted(pod, "Background", None);
+    }
+    census.terminating += stopped.len();
+    census.ready = 0;
+    if as_failed {
+        census.new_failed.extend(stopped);
+        return Vec::new();
+    }
+    stopped
+}
+
+/// What the last write listed as uncounted has no finalizer any more, and counts now.
+fn count_listed(job: &mut Value) {
+    for field in ["succeeded", "failed"] {
+        let listed = job["status"]["uncountedTerminatedPods"][field]
+            .as_array()
+            .map_or(0, Vec::len);
+        let total = number(&job["status"][field]).unwrap_or_default() + listed;
+        object::set_or_remove(
+            &mut job["status"],
+            field,
+            if total == 0 { Value::Null } else { json!(total) },
+        );
+    }
+    job["status"]["uncountedTerminatedPods"] = json!({});
+}
+
+fn write_numbers(job: &mut Value, census: &Census, store: &Store) {
+    let uids = |keys: &[Arc<Key>]| -> Value {
         keys.iter()
             .filter_map(|key| store.objects.get(key))
             .map(|pod| object::uid(pod).to_owned())
             .collect()
     };
-    let mut all = json!({});
-    object::set_or_remove(&mut all, "succeeded", json!(uids(&census.new_succeeded)));
-    object::set_or_remove(&mut all, "failed", json!(uids(&census.new_failed)));
-    if all == json!({}) { Value::Null } else { all }
-}
-
-/// The numbers of the status. A pod is listed as uncounted in one write and counted in the next.
-fn count(next: &mut Value, job: &Value, census: &Census, uncounted: &Value) {
-    let status = &mut next["status"];
-    let number = |n: usize| if n == 0 { Value::Null } else { json!(n) };
-    object::set_or_remove(status, "active", number(census.active.len()));
+    let status = &mut job["status"];
+    let active = census.active.len();
+    object::set_or_remove(
+        status,
+        "active",
+        if active == 0 { Value::Null } else { json!(active) },
+    );
     status["ready"] = json!(census.ready);
     status["terminating"] = json!(census.terminating);
-    let listed = !uncounted.is_null() && job["status"]["uncountedTerminatedPods"] == *uncounted;
-    if listed {
-        for (field, new) in [
-            ("succeeded", &census.new_succeeded),
-            ("failed", &census.new_failed),
-        ] {
-            let counted = counted(job, field) + new.len();
-            object::set_or_remove(status, field, number(counted));
-        }
-    }
-    status["uncountedTerminatedPods"] = if listed || uncounted.is_null() {
-        json!({})
-    } else {
-        uncounted.clone()
-    };
+    object::set_or_remove(
+        &mut status["uncountedTerminatedPods"],
+        "succeeded",
+        uids(&census.new_succeeded),
+    );
+    object::set_or_remove(
+        &mut status["uncountedTerminatedPods"],
+        "failed",
+        uids(&census.new_failed),
+    );
 }
 
-fn counted(job: &Value, field: &str) -> usize {
-    job["status"][field]
-        .as_u64()
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or_default()
+fn number(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
 /// Conditions and times, and what is to be done about the pods.
 fn verdict(job: &mut Value, census: &Census, store: &Store) -> Act {
-    let (now, time) = (store.now(), store.time());
-    let ended = |field: &str, new: &[Arc<Key>]| {
-        let pending = job["status"]["uncountedTerminatedPods"][field]
-            .as_array()
-            .map_or(0, Vec::len);
-        counted(job, field) + new.len().min(pending)
-    };
-    let (succeeded, failed) = (
-        ended("succeeded", &census.new_succeeded),
-        ended("failed", &census.new_failed),
-    );
-    let settled = job["status"]["uncountedTerminatedPods"] == json!({}) && census.terminating == 0;
-    if let Some((kind, from)) = [("Complete", "SuccessCriteriaMet"), ("Failed", "FailureTarget")]
-        .into_iter()
-        .find(|(_, from)| has_condition(job, from))
-    {
-        if settled && census.active.is_empty() {
-            conclude(job, kind, from, &time);
-            return Act::Nothing;
+    let time = store.time();
+    for (kind, from) in [("Complete", "SuccessCriteriaMet"), ("Failed", "FailureTarget")] {
+        if has_condition(job, from) {
+            let all_counted = census.new_succeeded.is_empty() && census.new_failed.is_empty();
+            if all_counted && census.active.is_empty() && census.terminating == 0 {
+                conclude(job, kind, from, &time);
+            }
+            return Act::StopPods {
+                as_failed: kind == "Failed",
+            };
         }
-        return Act::StopPods;
     }
-    let wanted = usize::try_from(job["spec"]["completions"].as_u64().unwrap_or(1)).unwrap_or(1);
-    let limit = usize::try_from(job["spec"]["backoffLimit"].as_u64().unwrap_or(6)).unwrap_or(6);
-    if failed > limit {
+    let total = |field: &str, new: &[Arc<Key>]| number(&job["status"][field]).unwrap_or_default() + new.len();
+    let (succeeded, failed) = (
+        total("succeeded", &census.new_succeeded),
+        total("failed", &census.new_failed),
+    );
+    if failed > number(&job["spec"]["backoffLimit"]).unwrap_or(6) {
         return fail(
             job,
             "BackoffLimitExceeded",
@@ -215,7 +232,7 @@ fn verdict(job: &mut Value, census: &Census, store: &Store) -> Act {
             &time,
         );
     }
-    if past_deadline(job, now) {
+    if past_deadline(job, store.now()) {
         return fail(
             job,
             "DeadlineExceeded",
@@ -223,29 +240,28 @@ fn verdict(job: &mut Value, census: &Census, store: &Store) -> Act {
             &time,
         );
     }
-    if succeeded >= wanted {
-        let message = "Reached expected number of succeeded pods";
-        set_job_condition(
-            job,
-            "SuccessCriteriaMet",
-            true,
-            ("CompletionsReached", message),
-            &time,
-        );
-        return Act::StopPods;
+    let wanted = number(&job["spec"]["completions"]).unwrap_or(1);
+    if succeeded >= wanted && census.active.is_empty() {
+        let why = ("CompletionsReached", "Reached expected number of succeeded pods");
+        set_job_condition(job, "SuccessCriteriaMet", true, why, &time);
+        return Act::Nothing;
     }
     if suspend(job, &time) {
         return Act::DropPods;
     }
     let waits = job["spec"]["podReplacementPolicy"] == "Failed";
     let busy = census.active.len() + if waits { census.terminating } else { 0 };
-    let parallel = usize::try_from(job["spec"]["parallelism"].as_u64().unwrap_or(1)).unwrap_or(1);
-    Act::MakePods(parallel.min(wanted - succeeded).saturating_sub(busy))
+    let parallel = number(&job["spec"]["parallelism"]).unwrap_or(1);
+    Act::MakePods(
+        parallel
+            .min(wanted.saturating_sub(succeeded))
+            .saturating_sub(busy),
+    )
 }
 
 fn fail(job: &mut Value, reason: &str, message: &str, time: &str) -> Act {
     set_job_condition(job, "FailureTarget", true, (reason, message), time);
-    Act::StopPods
+    Act::StopPods { as_failed: true }
 }
 
 /// The final condition, with the reason and message of the one that announced it.
@@ -306,13 +322,6 @@ fn set_job_condition(job: &mut Value, kind: &str, status: bool, why: (&str, &str
     }
 }
 
-/// Ended pods that the status counts, or that no longer matter, lose the tracking finalizer.
-fn account(store: &mut Store, census: &Census) {
-    for key in census.new_succeeded.iter().chain(&census.new_failed) {
-        store.release(key, TRACKING);
-    }
-}
-
 /// Pods whose Job is gone, or going, are held by nobody.
 fn release_orphans(store: &mut Store) {
     let tracked = |pod: &Arc<Value>| object::has_finalizer(pod, TRACKING);
@@ -333,7 +342,8 @@ fn release_orphans(store: &mut Store) {
     }
 }
 
-fn make_pod(store: &mut Store, job: &Value) {
+/// `None` when the pod is refused.
+fn make_pod(store: &mut Store, job: &Value) -> Option<Arc<Key>> {
     let template = &job["spec"]["template"];
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
@@ -345,8 +355,16 @@ fn make_pod(store: &mut Store, job: &Value) {
         "controller": true, "blockOwnerDeletion": true,
     }]);
     let kind = store.kind("pods");
-    if let Err(refused) = store.insert(&kind, object::namespace(job), pod, &Manager::nobody()) {
-        complain(store, job, &refused.message);
+    match store.insert(&kind, object::namespace(job), pod, &Manager::nobody()) {
+        Ok(pod) => Some(Arc::new(store.key(
+            "pods",
+            object::namespace(&pod),
+            object::name(&pod),
+        ))),
+        Err(refused) => {
+            complain(store, job, &refused.message);
+            None
+        }
     }
 }
 

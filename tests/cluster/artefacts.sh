@@ -1,0 +1,83 @@
+# What the cluster is made of, built or downloaded once into the cache.
+# shellcheck shell=bash disable=SC2164 # who sources this stops on errors
+# Needs lib.sh. Each function prints a folder.
+
+MODULE=$HERE/kubernetes
+KUBERNETES_VERSION=$(sed -n 's/^\tk8s.io\/kubernetes v//p' "$MODULE/go.mod")
+HELM_VERSION=$(sed -n 's/^\thelm.sh\/helm\/v4 \(v[^ ]*\).*/\1/p' "$MODULE/go.mod")
+PROGRAMS=(./node ./dns helm.sh/helm/v4/cmd/helm)
+
+# Flags change the key; `-trimpath` makes the compile cache the same in all checkouts.
+go_flags() {
+  local p x="-s -w"
+  for p in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    x+=" -X $p.gitVersion=v$KUBERNETES_VERSION -X $p.gitMajor=${KUBERNETES_VERSION%%.*}"
+    x+=" -X $p.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION") -X $p.gitCommit=0"
+    x+=" -X $p.gitTreeState=clean -X $p.buildDate=1970-01-01T00:00:00Z"
+  done
+  printf '%s\n' -trimpath -buildvcs=false "-ldflags=$x -X helm.sh/helm/v4/internal/version.version=$HELM_VERSION"
+}
+
+go_in_module() { (cd "$MODULE" && CGO_ENABLED=0 GOFLAGS='' GOWORK=off go "$@"); }
+
+# Folder with node (all of Kubernetes), dns (CoreDNS) and helm.
+kubernetes() { cached kubernetes "$(kubernetes_key)" build_kubernetes; }
+
+kubernetes_key() {
+  { go_version && go_flags && echo "${PROGRAMS[@]}"; } |
+    key "$MODULE"/go.mod "$MODULE"/go.sum "$MODULE"/{node,dns}/*.go
+}
+
+build_kubernetes() {
+  local flags free
+  free=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
+  ((free > 4500)) || say "warning: linking Kubernetes needs 4.5 GiB of memory, $free MiB are available"
+  mapfile -t flags < <(go_flags)
+  go_in_module build "${flags[@]}" -o "$1/" "${PROGRAMS[@]}"
+}
+
+# Only what the programs need, without their tests' dependencies.
+download_modules() { go_in_module list -deps "${PROGRAMS[@]}" >/dev/null; }
+
+# Folder with containerd, runc, the CNI plugins and nft: Debian's packages,
+# unpacked and not installed, with the libraries that a small system lacks.
+PACKAGES=(containerd runc containernetworking-plugins nftables libnftables1 libnftnl11
+  libmnl0 libseccomp2 libjansson4 libxtables12 libedit2 libbsd0 libmd0 libgmp10)
+
+runtime() { cached runtime "$(runtime_key)" get_runtime; }
+
+runtime_key() (
+  . /etc/os-release
+  echo "$ID ${VERSION_ID-} $(dpkg --print-architecture) ${PACKAGES[*]}" | key
+)
+
+get_runtime() {
+  local debs=$1/debs deb
+  mkdir "$debs" && cd "$debs"
+  download_packages || { refresh_lists && download_packages; } ||
+    { say "cannot download ${PACKAGES[*]}; is this Debian or Ubuntu with its package sources set up?"; return 1; }
+  for deb in *.deb; do dpkg -x "$deb" "$1"; done
+  rm -rf "$debs"
+}
+
+APT_OPTIONS=(-o APT::Sandbox::User=root)
+download_packages() { apt-get "${APT_OPTIONS[@]}" -q download "${PACKAGES[@]}"; }
+
+# Lists of our own: the machine's are left as they are.
+refresh_lists() {
+  mkdir -p state/lists cache
+  APT_OPTIONS+=(-o "Dir::State::Lists=$PWD/state/lists" -o "Dir::Cache=$PWD/cache")
+  apt-get "${APT_OPTIONS[@]}" -q update
+}
+
+# Folder with image.tar, the image that holds each pod's namespaces.
+pause() { cached pause "$(pause_key)" build_pause; }
+pause_key() { cc -dumpmachine | key "$HERE"/pause/pause.c "$HERE"/kubernetes/image/*.go; }
+
+build_pause() {
+  cc -Os -static -s -o "$1/pause" "$HERE/pause/pause.c"
+  "$HERE/image" --name localhost/pause:1 --entrypoint '["/pause"]' --add "$1/pause:/pause" --out "$1/image.tar"
+}
+
+# is_cached kubernetes | runtime | pause
+is_cached() { [[ -d $CACHE/$1-$("$1_key") ]]; }

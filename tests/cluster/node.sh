@@ -58,12 +58,12 @@ start() {
 
 alive() { [[ -f $S/pids/$1 ]] && kill -0 "$(<"$S/pids/$1")" 2>/dev/null; }
 
-# A component that does not end within 10 s of its signal is killed.
+# A component that does not end within 3 s of its signal is killed.
 stop() {
   local i
   if ! alive "$1"; then return; fi
   kill "-$2" "$(<"$S/pids/$1")"
-  for ((i = 0; i < 100; i++)); do
+  for ((i = 0; i < 30; i++)); do
     alive "$1" || { rm -f "$S/pids/$1"; return; }
     sleep 0.1
   done

@@ -18,10 +18,10 @@ go_flags() {
   printf '%s\n' -trimpath -buildvcs=false "-ldflags=$x -X helm.sh/helm/v4/internal/version.version=$HELM_VERSION"
 }
 
-go_in_module() { (cd "$MODULE" && CGO_ENABLED=0 GOFLAGS='' GOWORK=off go "$@"); }
+go_in_module() { (cd "$MODULE" && CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 go "$@"); }
 
 # Folder with node (all of Kubernetes), dns (CoreDNS) and helm.
-kubernetes() { cached kubernetes "$(kubernetes_key)" build_kubernetes; }
+kubernetes() { cached_by_key kubernetes build_kubernetes; }
 
 kubernetes_key() {
   { go_version && go_flags && echo "${PROGRAMS[@]}"; } |
@@ -36,15 +36,12 @@ build_kubernetes() {
   go_in_module build "${flags[@]}" -o "$1/" "${PROGRAMS[@]}"
 }
 
-# Only what the programs need, without their tests' dependencies.
-download_modules() { go_in_module list -deps "${PROGRAMS[@]}" >/dev/null; }
-
 # Folder with containerd, runc, the CNI plugins and nft: Debian's packages,
 # unpacked and not installed, with the libraries that a small system lacks.
 PACKAGES=(containerd runc containernetworking-plugins nftables libnftables1 libnftnl11
   libmnl0 libseccomp2 libjansson4 libxtables12 libedit2 libbsd0 libmd0 libgmp10)
 
-runtime() { cached runtime "$(runtime_key)" get_runtime; }
+runtime() { cached_by_key runtime get_runtime; }
 
 runtime_key() (
   . /etc/os-release
@@ -71,7 +68,7 @@ refresh_lists() {
 }
 
 # Folder with image.tar, the image that holds each pod's namespaces.
-pause() { cached pause "$(pause_key)" build_pause; }
+pause() { cached_by_key pause build_pause; }
 pause_key() { cc -dumpmachine | key "$HERE"/pause/pause.c "$HERE"/kubernetes/image/*.go; }
 
 build_pause() {
@@ -79,5 +76,19 @@ build_pause() {
   "$HERE/image" --name localhost/pause:1 --entrypoint '["/pause"]' --add "$1/pause:/pause" --out "$1/image.tar"
 }
 
-# is_cached kubernetes | runtime | pause
-is_cached() { [[ -d $CACHE/$1-$("$1_key") ]]; }
+# Commands that the node needs of the machine, each with its package.
+NODE_NEEDS=(ip iproute2 unshare util-linux nsenter util-linux openssl openssl cc "gcc libc6-dev" apt-get apt dpkg dpkg)
+
+on_this_machine() {
+  local other="or use a cluster of your own: make demo CLUSTER=current"
+  [[ $(uname -s) == Linux ]] || die "the local cluster needs Linux; $other"
+  ((EUID == 0)) || die "the local cluster needs root, for namespaces and control groups; repeat with sudo, $other"
+}
+
+# Builds what is not in the cache, all at once: downloads and compilers wait for
+# different things. Needs progress.sh; `finish` follows.
+begin_node_parts() {
+  is_cached runtime || begin "Download Debian's containerd and runc" "10 s" runtime
+  is_cached kubernetes || begin "Build Kubernetes $KUBERNETES_VERSION, CoreDNS and Helm" "12 min on 2 cores; once" kubernetes
+  is_cached pause || begin "Build the pause image" "2 s" pause
+}

@@ -48,7 +48,7 @@ cached() {
     if [[ ! -d $dir ]]; then
       rm -rf "$tmp" && mkdir "$tmp"
       "$@" "$tmp" >&2 {lock}>&-
-      find "$CACHE" -maxdepth 1 -name "$name-*" -mtime +30 -exec rm -rf {} +
+      find "$CACHE" -maxdepth 1 -name "$name-????????????????" -mtime +30 -exec rm -rf {} +
       mv -T "$tmp" "$dir"
     fi
     exec {lock}>&-
@@ -56,5 +56,16 @@ cached() {
   touch -c "$dir" # its age is the time of its last use
   printf '%s\n' "$dir"
 }
+
+# cached_by_key NAME BUILDER…: with the key that NAME_key prints. (As an argument,
+# a key that cannot be made would go unnoticed.)
+cached_by_key() {
+  local key
+  key=$("$1_key")
+  cached "$1" "$key" "${@:2}"
+}
+
+# is_cached NAME: is it there, by the key that NAME_key prints?
+is_cached() { [[ -d $CACHE/$1-$("$1_key") ]]; }
 
 go_version() { echo "$(go env GOVERSION) $(go env GOARCH)"; }

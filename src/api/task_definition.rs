@@ -143,13 +143,13 @@ pub enum PropertiesAs {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Spring {
-    /// Major version of Spring Boot: "2", "3" or "4". With "2", Spring Cloud Task's own metrics configuration
-    /// is excluded, so that all meters carry the execution id.
+    /// Major version of Spring Boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_version: Option<BootVersion>,
 }
 
-/// Major version of Spring Boot.
+/// Major version of Spring Boot. With "2", Spring Cloud Task's own metrics configuration is excluded, so that all
+/// meters carry the execution id.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootVersion {
     /// Spring Boot 2.

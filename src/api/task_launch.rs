@@ -152,7 +152,7 @@ pub struct TaskLaunchStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Where a launch stands.
+/// Where the launch stands: Pending, Running, Stopping, and at the end Succeeded, Failed or Stopped.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Not started: waits for its definition, a node, an image.

@@ -215,7 +215,9 @@ fn ended(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition) -> LaunchPlan {
     let task = Task::of(s, job);
     let told = task.terminated().is_some() || task.pod.is_some_and(SeenPod::is_over);
     let counted = job.status.active + job.status.failed + job.status.succeeded > 0;
-    let pod_expected = counted || task.pod.is_some();
+    let never_ran = annotation_of(&job.metadata, annotation::STOP) == Some(stop::START_DEADLINE)
+        || task.container.is_some_and(|c| c.state.waiting.is_some() && end.type_ == "Failed");
+    let pod_expected = !never_ran && (counted || task.pod.is_some());
     if !told && pod_expected && !s.evidence.pods_were_read {
         let over = end.last_transition_time.as_ref().map_or(s.now, |t| t.0);
         let rest = SHORT.saturating_sub(elapsed(over, s.now));

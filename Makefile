@@ -1,0 +1,47 @@
+# `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# local: a one-node Kubernetes of its own. current: the cluster of the current kube context.
+CLUSTER ?= local
+# Environment of kubectl and helm for the local cluster.
+ENV = eval "$$(tests/cluster/cluster env)"
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo demo-down
+demo: ## Bring up a cluster, install the operator, launch two tasks three times each (CLUSTER=current for yours)
+	@tests/cluster/demo up $(CLUSTER)
+
+demo-down: ## Remove everything that the demo made
+	@tests/cluster/demo down $(CLUSTER)
+
+.PHONY: test lint unit e2e
+test: lint unit e2e ## Run all tests, the end-to-end ones on a real cluster included
+
+lint: ## Check format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+
+unit: ## Run all tests that need no cluster
+	@export $$(tests/tools) && $(CARGO) test --locked
+
+e2e: ## Run the end-to-end tests on the local cluster
+	@tests/e2e/prepare
+	@$(ENV) && $(CARGO) test --locked --test e2e --features e2e
+
+.PHONY: cluster cluster-down
+cluster: ## Bring up only the local cluster
+	@tests/cluster/cluster up
+
+cluster-down: ## Remove the local cluster
+	@tests/cluster/cluster down
+
+.PHONY: generate
+generate: ## Write crds/, deploy/, the chart's CRDs and docs/reference.md from the code
+	$(CARGO) run --locked --quiet -- crds --dir crds
+	@export $$(tests/tools) && charts/render >deploy/millrace.yaml
+	@export $$(tests/tools) && UPDATE_DOCS=1 $(CARGO) test --locked --quiet --test it reference

@@ -1,0 +1,101 @@
+//! The roles allow exactly what the operator was seen to call.
+
+use millrace::names::reason;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+use super::harness::{NS, World, refused};
+use crate::apiserver::{Fault, Record, Rule, Verb, WatchFault};
+use crate::contract::chart::chart_rules;
+
+/// Runs launches through everything that makes the operator call the API server.
+async fn everything() -> Record {
+    let world = World::new();
+    world.define("hello", |spec| spec.history.succeeded = 0);
+    let operator = world.operator();
+    world.launch("succeeds", "hello");
+    world.end_pod("succeeds", 0, "").await;
+    world.server.until("it is deleted", |store| store.get("tasklaunches", NS, "succeeds").is_none()).await;
+
+    world.launch("is-stopped", "hello");
+    world.pod("is-stopped").await;
+    let stop = |launch: &mut serde_json::Value| launch["spec"]["shutdown"] = json!("Stop");
+    world.server.with(|store| store.edit("tasklaunches", NS, "is-stopped", stop));
+    world.finished("is-stopped").await;
+
+    world.server.with(|store| {
+        store.on_create("pods", |_| Err(refused("exceeded quota")));
+    });
+    world.launch("is-refused", "hello");
+    world
+        .server
+        .until("the refusal is asked for", |store| {
+            store.get("tasklaunches", NS, "is-refused").unwrap()["status"]["reason"] == reason::POD_REFUSED
+        })
+        .await;
+    world.server.with(crate::apiserver::Store::clear_admission);
+
+    // The same warning about the same launch is counted up in its event.
+    world.launch("waits", "hello");
+    let job = world.pod("waits").await;
+    for (why, told) in [
+        ("ErrImagePull", reason::IMAGE_PULL_FAILED),
+        ("CreateContainerConfigError", reason::INVALID_POD),
+        ("ErrImagePull", reason::IMAGE_PULL_FAILED),
+    ] {
+        world.server.with(|store| {
+            store.pod_of(NS, &job).waiting(why, why);
+        });
+        world
+            .server
+            .until(why, |store| store.get("tasklaunches", NS, "waits").unwrap()["status"]["reason"] == told)
+            .await;
+    }
+
+    world.launch("is-lost", "hello");
+    let job = world.pod("is-lost").await;
+    world.server.with(|store| store.remove("jobs", NS, &job));
+    world.finished("is-lost").await;
+
+    world.launch("is-held-back", "hello");
+    let job = world.job("is-held-back").await;
+    world.server.with(|store| store.edit("jobs", NS, &job, |job| job["spec"]["suspend"] = json!(true)));
+    world.server.until("it is held back", |store| store.pods_of(NS, &job).is_empty()).await;
+    world.server.with(|store| store.edit("tasklaunches", NS, "is-held-back", stop));
+    world.finished("is-held-back").await;
+    world.server.until("its Job is deleted", |store| store.get("jobs", NS, &job).is_none()).await;
+
+    world.server.watches("pods").afflict(WatchFault::Freeze { after: 0 });
+    world.launch("is-unseen", "hello");
+    world.end_pod("is-unseen", 3, "").await;
+    world.finished("is-unseen").await;
+
+    world.inject(Rule::on(Verb::Create, "jobs", Fault::ResetAfter));
+    world.launch("is-adopted", "hello");
+    world.job("is-adopted").await;
+    // A successor takes the next block of execution ids.
+    operator.stop().await;
+    let _successor = world.operator();
+    world.launch("is-next", "hello");
+    world.job("is-next").await;
+    world.server.record().by("operator")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_roles_allow_exactly_what_is_called() {
+    let called: BTreeSet<(String, String, String)> = everything()
+        .await
+        .permissions()
+        .into_iter()
+        .map(|(group, resource, verb)| (group, resource, verb.as_str().to_owned()))
+        .collect();
+    for namespaced in [false, true] {
+        let allowed = chart_rules(namespaced);
+        let missing: Vec<_> = called.difference(&allowed).collect();
+        let needless: Vec<_> = allowed.difference(&called).collect();
+        assert!(
+            missing.is_empty() && needless.is_empty(),
+            "namespaced {namespaced}: missing {missing:?}, never used {needless:?}"
+        );
+    }
+}

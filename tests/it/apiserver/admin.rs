@@ -29,11 +29,7 @@ impl Store {
 
     /// Begins the deletion of a namespace and leaves it there: creates get 403 until [`Store::gc`].
     pub fn terminate_namespace(&mut self, name: &str) {
-        let key = Key {
-            resource: "namespaces".to_owned(),
-            namespace: String::new(),
-            name: name.to_owned(),
-        };
+        let key = Key { resource: "namespaces".to_owned(), namespace: String::new(), name: name.to_owned() };
         self.mark_deleted(&key, "Background", None);
     }
 
@@ -58,20 +54,13 @@ impl Store {
     /// The kind a plural names. Panics on one that is not served: that is a mistake in the test.
     pub fn kind(&self, plural: &str) -> Kind {
         let found = self.kinds.iter().find(|k| k.is_called(plural));
-        found
-            .unwrap_or_else(|| panic!("no kind {plural} is registered"))
-            .clone()
+        found.unwrap_or_else(|| panic!("no kind {plural} is registered")).clone()
     }
 
     pub(super) fn kind_of_object(&self, object: &Value) -> Kind {
         let (version, kind) = (&object["apiVersion"], &object["kind"]);
-        let found = self
-            .kinds
-            .iter()
-            .find(|k| *version == k.api_version() && *kind == k.kind);
-        found
-            .unwrap_or_else(|| panic!("no kind {version} {kind} is registered"))
-            .clone()
+        let found = self.kinds.iter().find(|k| *version == k.api_version() && *kind == k.kind);
+        found.unwrap_or_else(|| panic!("no kind {version} {kind} is registered")).clone()
     }
 
     pub fn key(&self, plural: &str, namespace: &str, name: &str) -> Key {
@@ -83,19 +72,13 @@ impl Store {
     pub fn put(&mut self, object: &Value) -> Arc<Value> {
         let kind = self.kind_of_object(object);
         let namespace = object::namespace(object).to_owned();
-        let namespace = if kind.namespaced && namespace.is_empty() {
-            "default".to_owned()
-        } else {
-            namespace
-        };
+        let namespace =
+            if kind.namespaced && namespace.is_empty() { "default".to_owned() } else { namespace };
         let key = key_of(&kind, &namespace, object::name(object));
         if self.objects.contains_key(&key) {
             return self.edit_key(&key, |stored| {
-                for (field, value) in object
-                    .as_object()
-                    .into_iter()
-                    .flatten()
-                    .filter(|(f, _)| *f != "metadata")
+                for (field, value) in
+                    object.as_object().into_iter().flatten().filter(|(f, _)| *f != "metadata")
                 {
                     stored[field] = value.clone();
                 }
@@ -114,10 +97,7 @@ impl Store {
         if !object["metadata"]["creationTimestamp"].is_null() {
             created["metadata"]["creationTimestamp"] = object["metadata"]["creationTimestamp"].clone();
         }
-        let key = Key {
-            name: object::name(&created).to_owned(),
-            ..key
-        };
+        let key = Key { name: object::name(&created).to_owned(), ..key };
         self.commit(&key, Some(created))
     }
 
@@ -130,9 +110,7 @@ impl Store {
         change: impl FnOnce(&mut Value),
     ) -> Option<Arc<Value>> {
         let key = self.key(plural, namespace, name);
-        self.objects
-            .contains_key(&key)
-            .then(|| self.edit_key(&key, change))
+        self.objects.contains_key(&key).then(|| self.edit_key(&key, change))
     }
 
     pub(super) fn edit_key(&mut self, key: &Key, change: impl FnOnce(&mut Value)) -> Arc<Value> {
@@ -162,18 +140,12 @@ impl Store {
     }
 
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<&Value> {
-        self.objects
-            .get(&self.key(plural, namespace, name))
-            .map(AsRef::as_ref)
+        self.objects.get(&self.key(plural, namespace, name)).map(AsRef::as_ref)
     }
 
     /// All objects of a kind, by namespace and name.
     pub fn all(&self, plural: &str) -> Vec<&Value> {
         let resource = self.kind(plural).resource();
-        self.objects
-            .iter()
-            .filter(|(key, _)| key.resource == resource)
-            .map(|(_, o)| o.as_ref())
-            .collect()
+        self.objects.iter().filter(|(key, _)| key.resource == resource).map(|(_, o)| o.as_ref()).collect()
     }
 }

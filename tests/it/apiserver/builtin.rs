@@ -73,12 +73,7 @@ pub fn validate_update(kind: &Kind, old: &Value, new: &Value) -> Result<(), Stat
     for field in ["template", "selector", "completions"] {
         if old["spec"][field] != new["spec"][field] {
             let problem = format!("Invalid value: {}: field is immutable", new["spec"][field]);
-            return Err(Status::invalid(
-                kind,
-                object::name(old),
-                &format!("spec.{field}"),
-                &problem,
-            ));
+            return Err(Status::invalid(kind, object::name(old), &format!("spec.{field}"), &problem));
         }
     }
     Ok(())

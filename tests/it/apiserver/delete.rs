@@ -22,21 +22,13 @@ impl Store {
         }
         let options = request.body.clone().unwrap_or(Value::Null);
         let key = key_of(kind, &request.namespace, &request.name);
-        let object = self
-            .objects
-            .get(&key)
-            .cloned()
-            .ok_or_else(|| Status::not_found(kind, &request.name))?;
+        let object = self.objects.get(&key).cloned().ok_or_else(|| Status::not_found(kind, &request.name))?;
         check_preconditions(kind, &object, &options["preconditions"])?;
         let given = options["propagationPolicy"]
             .as_str()
             .or_else(|| request.query.get("propagationPolicy").map(String::as_str));
         // Through the API, deleting a Job leaves its pods unless told otherwise (kubectl tells).
-        let policy = given.unwrap_or(if kind.resource() == "jobs.batch" {
-            "Orphan"
-        } else {
-            "Background"
-        });
+        let policy = given.unwrap_or(if kind.resource() == "jobs.batch" { "Orphan" } else { "Background" });
         self.mark_deleted(&key, policy, options["gracePeriodSeconds"].as_i64());
         Ok(Response::ok(match self.objects.get(&key) {
             Some(marked) => Value::clone(marked),
@@ -58,11 +50,7 @@ impl Store {
             "Orphan" => object::set_finalizer(&mut object, ORPHAN, true),
             _ => {}
         }
-        let grace = if key.resource == "pods" {
-            pod_grace(&object, grace)
-        } else {
-            0
-        };
+        let grace = if key.resource == "pods" { pod_grace(&object, grace) } else { 0 };
         let held = !object::finalizers(&object).is_empty() || grace > 0 || key.resource == "namespaces";
         if !held {
             self.commit(key, None);
@@ -146,21 +134,11 @@ impl Store {
 
     fn orphan(&mut self, uid: &str) {
         for key in self.dependents(uid) {
-            let mut object = self
-                .objects
-                .get(&key)
-                .map(|o| Value::clone(o))
-                .unwrap_or_default();
-            let mut references = object["metadata"]["ownerReferences"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
+            let mut object = self.objects.get(&key).map(|o| Value::clone(o)).unwrap_or_default();
+            let mut references =
+                object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
             references.retain(|r| r["uid"] != uid);
-            object::set_or_remove(
-                &mut object["metadata"],
-                "ownerReferences",
-                Value::Array(references),
-            );
+            object::set_or_remove(&mut object["metadata"], "ownerReferences", Value::Array(references));
             self.commit(&key, Some(object));
         }
     }
@@ -172,9 +150,7 @@ impl Store {
         };
         let mut object = Value::clone(&current);
         object::set_finalizer(&mut object, finalizer, false);
-        let grace = object["metadata"]["deletionGracePeriodSeconds"]
-            .as_i64()
-            .unwrap_or_default();
+        let grace = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
         let gone = object::is_deleting(&object) && object::finalizers(&object).is_empty() && grace == 0;
         if gone || object != *current {
             self.commit(key, if gone { None } else { Some(object) });
@@ -182,12 +158,8 @@ impl Store {
     }
 
     fn empty_namespace(&mut self, namespace: &Key) {
-        let contents: Vec<Arc<Key>> = self
-            .objects
-            .keys()
-            .filter(|k| k.namespace == namespace.name)
-            .cloned()
-            .collect();
+        let contents: Vec<Arc<Key>> =
+            self.objects.keys().filter(|k| k.namespace == namespace.name).cloned().collect();
         for key in &contents {
             self.mark_deleted(key, "Background", None);
         }
@@ -216,7 +188,5 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     if pod["spec"]["nodeName"].is_null() || ended {
         return 0;
     }
-    asked
-        .or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64())
-        .unwrap_or(30)
+    asked.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
 }

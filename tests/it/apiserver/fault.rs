@@ -65,11 +65,7 @@ impl Fault {
         vec![
             Self::ResetBefore,
             Self::ResetAfter,
-            answer(
-                409,
-                "Conflict",
-                "Operation cannot be fulfilled: the object has been modified",
-            ),
+            answer(409, "Conflict", "Operation cannot be fulfilled: the object has been modified"),
             answer(409, "AlreadyExists", "the object already exists"),
             answer(403, "Forbidden", "the service account cannot do that"),
             answer(
@@ -77,32 +73,16 @@ impl Fault {
                 "Forbidden",
                 "unable to create new content in namespace because it is being terminated",
             ),
-            answer(
-                404,
-                "NotFound",
-                "the server could not find the requested resource",
-            ),
-            answer(
-                410,
-                "Expired",
-                "The resourceVersion for the provided list is too old.",
-            ),
+            answer(404, "NotFound", "the server could not find the requested resource"),
+            answer(410, "Expired", "The resourceVersion for the provided list is too old."),
             answer(422, "Invalid", "the object is invalid: spec: Invalid value"),
             Self::Answer(
                 Status::new(429, "TooManyRequests", "the server is overloaded, try again").retry_after(1),
             ),
-            answer(
-                500,
-                "InternalError",
-                "Internal error occurred: failed calling webhook",
-            ),
+            answer(500, "InternalError", "Internal error occurred: failed calling webhook"),
             answer(500, "", "etcdserver: mvcc: database space exceeded"),
             Self::Answer(Status::new(503, "ServiceUnavailable", "the server is not ready").retry_after(1)),
-            answer(
-                504,
-                "Timeout",
-                "Timeout: request did not complete within the allotted timeout",
-            ),
+            answer(504, "Timeout", "Timeout: request did not complete within the allotted timeout"),
             Self::AnswerAfter(Status::new(
                 504,
                 "Timeout",
@@ -190,11 +170,7 @@ impl Rule {
 
     /// A fault of the next request of this verb on this plural, the main resource or a subresource.
     pub fn on(verb: Verb, plural: &str, fault: Fault) -> Self {
-        Self {
-            verbs: vec![verb],
-            plural: Some(plural.to_owned()),
-            ..Self::new(fault)
-        }
+        Self { verbs: vec![verb], plural: Some(plural.to_owned()), ..Self::new(fault) }
     }
 
     /// The same, for the next watch of a plural.
@@ -211,10 +187,7 @@ impl Rule {
     /// Any create, update, patch or delete: "between the second and the third write".
     pub fn on_writes(fault: Fault) -> Self {
         let verbs = Verb::ALL.into_iter().filter(|verb| verb.is_write()).collect();
-        Self {
-            verbs,
-            ..Self::new(fault)
-        }
+        Self { verbs, ..Self::new(fault) }
     }
 
     #[must_use]
@@ -275,10 +248,7 @@ impl Rule {
         apt && self.client.as_ref().is_none_or(|c| *c == request.client)
             && (self.verbs.is_empty() || self.verbs.contains(&request.verb))
             && self.plural.as_ref().is_none_or(|p| request.is_on(p))
-            && self
-                .subresource
-                .as_ref()
-                .is_none_or(|s| *s == request.subresource)
+            && self.subresource.as_ref().is_none_or(|s| *s == request.subresource)
             && self.name.as_ref().is_none_or(|n| n(request_name(request)))
     }
 }
@@ -286,11 +256,7 @@ impl Rule {
 /// A create names its object in the body.
 fn request_name(request: &Request) -> &str {
     let in_body = request.body.as_ref().map_or("", super::object::name);
-    if request.name.is_empty() {
-        in_body
-    } else {
-        &request.name
-    }
+    if request.name.is_empty() { in_body } else { &request.name }
 }
 
 impl fmt::Debug for Rule {

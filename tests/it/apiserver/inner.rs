@@ -93,12 +93,8 @@ impl Inner {
 fn as_of(request: &Request, revision: u64) -> Request {
     let mut stale = request.clone();
     if !stale.query.contains_key("continue") {
-        stale
-            .query
-            .insert("resourceVersion".to_owned(), revision.to_string());
-        stale
-            .query
-            .insert("resourceVersionMatch".to_owned(), "Exact".to_owned());
+        stale.query.insert("resourceVersion".to_owned(), revision.to_string());
+        stale.query.insert("resourceVersionMatch".to_owned(), "Exact".to_owned());
     }
     stale
 }

@@ -25,12 +25,8 @@ impl JobController {
         let before = store.revision();
         pod::reap(store);
         release_orphans(store);
-        let jobs: Vec<Arc<Key>> = store
-            .objects
-            .keys()
-            .filter(|key| key.resource == "jobs.batch")
-            .cloned()
-            .collect();
+        let jobs: Vec<Arc<Key>> =
+            store.objects.keys().filter(|key| key.resource == "jobs.batch").cloned().collect();
         for key in jobs {
             sync(store, &key);
         }
@@ -60,11 +56,7 @@ impl Census {
     fn take(store: &Store, job: &Value) -> Self {
         let mut census = Self::default();
         let deleted_is_failed = job["spec"]["podReplacementPolicy"] != "Failed";
-        for key in store
-            .dependents(object::uid(job))
-            .into_iter()
-            .filter(|key| key.resource == "pods")
-        {
+        for key in store.dependents(object::uid(job)).into_iter().filter(|key| key.resource == "pods") {
             let Some(pod) = store.objects.get(&key) else {
                 continue;
             };
@@ -107,12 +99,7 @@ fn sync(store: &mut Store, key: &Key) {
     if next != *job {
         store.edit_key(key, |stored| stored.clone_from(&next));
     }
-    for pod in census
-        .new_succeeded
-        .iter()
-        .chain(&census.new_failed)
-        .chain(&ended)
-    {
+    for pod in census.new_succeeded.iter().chain(&census.new_failed).chain(&ended) {
         store.release(pod, TRACKING);
     }
 }
@@ -160,45 +147,24 @@ fn carry_out(store: &mut Store, job: &Value, act: Act, census: &mut Census) -> V
 /// What the last write listed as uncounted has no finalizer any more, and counts now.
 fn count_listed(job: &mut Value) {
     for field in ["succeeded", "failed"] {
-        let listed = job["status"]["uncountedTerminatedPods"][field]
-            .as_array()
-            .map_or(0, Vec::len);
+        let listed = job["status"]["uncountedTerminatedPods"][field].as_array().map_or(0, Vec::len);
         let total = number(&job["status"][field]).unwrap_or_default() + listed;
-        object::set_or_remove(
-            &mut job["status"],
-            field,
-            if total == 0 { Value::Null } else { json!(total) },
-        );
+        object::set_or_remove(&mut job["status"], field, if total == 0 { Value::Null } else { json!(total) });
     }
     job["status"]["uncountedTerminatedPods"] = json!({});
 }
 
 fn write_numbers(job: &mut Value, census: &Census, store: &Store) {
     let uids = |keys: &[Arc<Key>]| -> Value {
-        keys.iter()
-            .filter_map(|key| store.objects.get(key))
-            .map(|pod| object::uid(pod).to_owned())
-            .collect()
+        keys.iter().filter_map(|key| store.objects.get(key)).map(|pod| object::uid(pod).to_owned()).collect()
     };
     let status = &mut job["status"];
     let active = census.active.len();
-    object::set_or_remove(
-        status,
-        "active",
-        if active == 0 { Value::Null } else { json!(active) },
-    );
+    object::set_or_remove(status, "active", if active == 0 { Value::Null } else { json!(active) });
     status["ready"] = json!(census.ready);
     status["terminating"] = json!(census.terminating);
-    object::set_or_remove(
-        &mut status["uncountedTerminatedPods"],
-        "succeeded",
-        uids(&census.new_succeeded),
-    );
-    object::set_or_remove(
-        &mut status["uncountedTerminatedPods"],
-        "failed",
-        uids(&census.new_failed),
-    );
+    object::set_or_remove(&mut status["uncountedTerminatedPods"], "succeeded", uids(&census.new_succeeded));
+    object::set_or_remove(&mut status["uncountedTerminatedPods"], "failed", uids(&census.new_failed));
 }
 
 fn number(value: &Value) -> Option<usize> {
@@ -214,31 +180,17 @@ fn verdict(job: &mut Value, census: &Census, store: &Store) -> Act {
             if all_counted && census.active.is_empty() && census.terminating == 0 {
                 conclude(job, kind, from, &time);
             }
-            return Act::StopPods {
-                as_failed: kind == "Failed",
-            };
+            return Act::StopPods { as_failed: kind == "Failed" };
         }
     }
     let total = |field: &str, new: &[Arc<Key>]| number(&job["status"][field]).unwrap_or_default() + new.len();
-    let (succeeded, failed) = (
-        total("succeeded", &census.new_succeeded),
-        total("failed", &census.new_failed),
-    );
+    let (succeeded, failed) =
+        (total("succeeded", &census.new_succeeded), total("failed", &census.new_failed));
     if failed > number(&job["spec"]["backoffLimit"]).unwrap_or(6) {
-        return fail(
-            job,
-            "BackoffLimitExceeded",
-            "Job has reached the specified backoff limit",
-            &time,
-        );
+        return fail(job, "BackoffLimitExceeded", "Job has reached the specified backoff limit", &time);
     }
     if past_deadline(job, store.now()) {
-        return fail(
-            job,
-            "DeadlineExceeded",
-            "Job was active longer than specified deadline",
-            &time,
-        );
+        return fail(job, "DeadlineExceeded", "Job was active longer than specified deadline", &time);
     }
     let wanted = number(&job["spec"]["completions"]).unwrap_or(1);
     if succeeded >= wanted && census.active.is_empty() {
@@ -252,11 +204,7 @@ fn verdict(job: &mut Value, census: &Census, store: &Store) -> Act {
     let waits = job["spec"]["podReplacementPolicy"] == "Failed";
     let busy = census.active.len() + if waits { census.terminating } else { 0 };
     let parallel = number(&job["spec"]["parallelism"]).unwrap_or(1);
-    Act::MakePods(
-        parallel
-            .min(wanted.saturating_sub(succeeded))
-            .saturating_sub(busy),
-    )
+    Act::MakePods(parallel.min(wanted.saturating_sub(succeeded)).saturating_sub(busy))
 }
 
 fn fail(job: &mut Value, reason: &str, message: &str, time: &str) -> Act {
@@ -266,15 +214,8 @@ fn fail(job: &mut Value, reason: &str, message: &str, time: &str) -> Act {
 
 /// The final condition, with the reason and message of the one that announced it.
 fn conclude(job: &mut Value, kind: &str, from: &str, time: &str) {
-    let all = job["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let announced = all
-        .iter()
-        .find(|c| c["type"] == from)
-        .cloned()
-        .unwrap_or_default();
+    let all = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let announced = all.iter().find(|c| c["type"] == from).cloned().unwrap_or_default();
     let text = |field: &str| announced[field].as_str().unwrap_or_default().to_owned();
     set_job_condition(job, kind, true, (&text("reason"), &text("message")), time);
     if kind == "Complete" {
@@ -300,17 +241,13 @@ fn suspend(job: &mut Value, time: &str) -> bool {
 }
 
 fn past_deadline(job: &Value, now: Timestamp) -> bool {
-    let (Some(limit), Some(start)) = (
-        job["spec"]["activeDeadlineSeconds"].as_i64(),
-        job["status"]["startTime"].as_str(),
-    ) else {
+    let (Some(limit), Some(start)) =
+        (job["spec"]["activeDeadlineSeconds"].as_i64(), job["status"]["startTime"].as_str())
+    else {
         return false;
     };
     let suspended = job["spec"]["suspend"] == true;
-    !suspended
-        && start
-            .parse::<Timestamp>()
-            .is_ok_and(|start| now.duration_since(start).as_secs() >= limit)
+    !suspended && start.parse::<Timestamp>().is_ok_and(|start| now.duration_since(start).as_secs() >= limit)
 }
 
 fn set_job_condition(job: &mut Value, kind: &str, status: bool, why: (&str, &str), time: &str) {
@@ -332,10 +269,7 @@ fn release_orphans(store: &mut Store) {
         .map(|(k, p)| (k.clone(), Arc::clone(p)))
         .collect();
     for (key, pod) in pods {
-        let job = store
-            .objects
-            .values()
-            .find(|owner| object::is_owned_by(&pod, object::uid(owner)));
+        let job = store.objects.values().find(|owner| object::is_owned_by(&pod, object::uid(owner)));
         if job.is_none_or(|job| object::is_deleting(job)) {
             store.release(&key, TRACKING);
         }
@@ -356,11 +290,7 @@ fn make_pod(store: &mut Store, job: &Value) -> Option<Arc<Key>> {
     }]);
     let kind = store.kind("pods");
     match store.insert(&kind, object::namespace(job), pod, &Manager::nobody()) {
-        Ok(pod) => Some(Arc::new(store.key(
-            "pods",
-            object::namespace(&pod),
-            object::name(&pod),
-        ))),
+        Ok(pod) => Some(Arc::new(store.key("pods", object::namespace(&pod), object::name(&pod)))),
         Err(refused) => {
             complain(store, job, &refused.message);
             None
@@ -370,10 +300,8 @@ fn make_pod(store: &mut Store, job: &Value) -> Option<Arc<Key>> {
 
 /// The event that says why a Job has no pod; one per Job and reason.
 fn complain(store: &mut Store, job: &Value, why: &str) {
-    let (name, namespace) = (
-        format!("{}.failed-create", object::name(job)),
-        object::namespace(job).to_owned(),
-    );
+    let (name, namespace) =
+        (format!("{}.failed-create", object::name(job)), object::namespace(job).to_owned());
     if store.get("events", &namespace, &name).is_some() {
         return;
     }

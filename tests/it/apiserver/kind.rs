@@ -42,11 +42,7 @@ impl Kind {
     }
 
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// `jobs.batch`, as messages and `kubectl` write it; the plural alone for the core group.
@@ -84,9 +80,7 @@ impl Kind {
             Self::new("apps/v1", "StatefulSet", "statefulsets").with_status(),
             Self::new("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
             Self::new("networking.k8s.io/v1", "Ingress", "ingresses").with_status(),
-            Self::new("v1", "Namespace", "namespaces")
-                .with_status()
-                .cluster_scoped(),
+            Self::new("v1", "Namespace", "namespaces").with_status().cluster_scoped(),
         ]
     }
 }
@@ -98,9 +92,5 @@ impl fmt::Display for Kind {
 }
 
 pub fn qualified(plural: &str, group: &str) -> String {
-    if group.is_empty() {
-        plural.to_owned()
-    } else {
-        format!("{plural}.{group}")
-    }
+    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }

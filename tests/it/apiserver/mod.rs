@@ -17,10 +17,7 @@
 
 // The server is a product of its own: each test uses a part of it.
 #![allow(dead_code, unused_imports, reason = "no single test uses all of it")]
-#![allow(
-    clippy::indexing_slicing,
-    reason = "indexing JSON yields null; what is not there is what is tested"
-)]
+#![allow(clippy::indexing_slicing, reason = "indexing JSON yields null; what is not there is what is tested")]
 #![allow(clippy::panic, reason = "a panic is how a test fails")]
 
 mod admin;

@@ -61,11 +61,7 @@ pub fn set_finalizer(object: &mut Value, finalizer: &str, present: bool) {
 /// UIDs of the owners.
 pub fn owners(object: &Value) -> Vec<&str> {
     let references = object["metadata"]["ownerReferences"].as_array();
-    references
-        .into_iter()
-        .flatten()
-        .filter_map(|r| r["uid"].as_str())
-        .collect()
+    references.into_iter().flatten().filter_map(|r| r["uid"].as_str()).collect()
 }
 
 pub fn is_owned_by(object: &Value, owner_uid: &str) -> bool {
@@ -180,9 +176,5 @@ pub fn metadata_only(object: &Value) -> Value {
 }
 
 fn strings(list: &Value) -> Vec<&str> {
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect()
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

@@ -83,17 +83,13 @@ impl OpenWatch {
 
     /// Ends a freeze; what happened meanwhile is sent.
     pub fn thaw(&mut self) {
-        self.ending = self
-            .ending
-            .filter(|(_, fault)| !matches!(fault, WatchFault::Freeze { .. }));
+        self.ending = self.ending.filter(|(_, fault)| !matches!(fault, WatchFault::Freeze { .. }));
     }
 
     /// Lets a lagging watch send this many events more; `u64::MAX` ends the lag.
     pub fn release(&mut self, events: u64) {
-        self.allowance = self
-            .allowance
-            .map(|left| left.saturating_add(events))
-            .filter(|left| *left != u64::MAX);
+        self.allowance =
+            self.allowance.map(|left| left.saturating_add(events)).filter(|left| *left != u64::MAX);
     }
 
     /// Takes what is in the log into the queue, as a server buffers for an open watch: it then
@@ -137,9 +133,7 @@ impl OpenWatch {
 
     /// The fault that ends or stops the stream here.
     fn due(&self) -> Option<WatchFault> {
-        self.ending
-            .filter(|(at, _)| self.sent >= *at)
-            .map(|(_, fault)| fault)
+        self.ending.filter(|(at, _)| self.sent >= *at).map(|(_, fault)| fault)
     }
 
     fn end(&mut self) {

@@ -28,10 +28,7 @@ impl Store {
     /// The newest pod of a Job.
     pub fn pod_of(&mut self, namespace: &str, job: &str) -> PodActor<'_> {
         let names = self.pods_of(namespace, job);
-        let name = names
-            .last()
-            .unwrap_or_else(|| panic!("no pod of Job {namespace}/{job}"))
-            .clone();
+        let name = names.last().unwrap_or_else(|| panic!("no pod of Job {namespace}/{job}")).clone();
         self.pod(namespace, &name)
     }
 
@@ -82,14 +79,7 @@ impl PodActor<'_> {
             pod["status"]["phase"] = json!("Failed");
             pod["status"]["reason"] = json!("Evicted");
             pod["status"]["message"] = json!(message);
-            set_condition(
-                pod,
-                "DisruptionTarget",
-                true,
-                "TerminationByKubelet",
-                message,
-                &now,
-            );
+            set_condition(pod, "DisruptionTarget", true, "TerminationByKubelet", message, &now);
         })
     }
 
@@ -217,10 +207,7 @@ fn set_ready(pod: &mut Value, now: &str, ready: bool) {
 /// Sets one of `status.conditions`; the time moves only with the status.
 pub fn set_condition(object: &mut Value, kind: &str, status: bool, reason: &str, message: &str, now: &str) {
     let status = if status { "True" } else { "False" };
-    let mut all = object["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let mut all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let at = all.iter().position(|c| c["type"] == kind).unwrap_or_else(|| {
         all.push(json!({"type": kind}));
         all.len() - 1
@@ -231,11 +218,7 @@ pub fn set_condition(object: &mut Value, kind: &str, status: bool, reason: &str,
         condition["lastTransitionTime"] = json!(now);
     }
     for (field, text) in [("reason", reason), ("message", message)] {
-        object::set_or_remove(
-            condition,
-            field,
-            if text.is_empty() { Value::Null } else { json!(text) },
-        );
+        object::set_or_remove(condition, field, if text.is_empty() { Value::Null } else { json!(text) });
     }
     object["status"]["conditions"] = Value::Array(all);
 }
@@ -243,7 +226,5 @@ pub fn set_condition(object: &mut Value, kind: &str, status: bool, reason: &str,
 /// Whether `status.conditions` has this type with status `True`.
 pub fn has_condition(object: &Value, kind: &str) -> bool {
     let all = object["status"]["conditions"].as_array();
-    all.into_iter()
-        .flatten()
-        .any(|c| c["type"] == kind && c["status"] == "True")
+    all.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
 }

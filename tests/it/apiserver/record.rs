@@ -30,13 +30,7 @@ pub struct Record {
 impl Record {
     pub(super) fn push(&mut self, request: &Request, code: u16, changed: bool, fault: Option<String>) {
         let sequence = self.entries.len() + 1;
-        self.entries.push(Entry {
-            sequence,
-            request: Arc::new(request.clone()),
-            code,
-            changed,
-            fault,
-        });
+        self.entries.push(Entry { sequence, request: Arc::new(request.clone()), code, changed, fault });
     }
 
     /// Rewrites the last entry: the store has served it, the client is told something else.
@@ -57,16 +51,12 @@ impl Record {
     }
 
     pub fn since(&self, mark: usize) -> Self {
-        Self {
-            entries: self.entries.get(mark..).unwrap_or_default().to_vec(),
-        }
+        Self { entries: self.entries.get(mark..).unwrap_or_default().to_vec() }
     }
 
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&Entry) -> bool) -> Self {
-        Self {
-            entries: self.entries.iter().filter(|e| keep(e)).cloned().collect(),
-        }
+        Self { entries: self.entries.iter().filter(|e| keep(e)).cloned().collect() }
     }
 
     pub fn by(&self, client: &str) -> Self {
@@ -88,10 +78,7 @@ impl Record {
     }
 
     pub fn count(&self, verb: Verb, plural: &str) -> usize {
-        self.entries
-            .iter()
-            .filter(|e| e.request.verb == verb && e.request.is_on(plural))
-            .count()
+        self.entries.iter().filter(|e| e.request.verb == verb && e.request.is_on(plural)).count()
     }
 
     pub fn len(&self) -> usize {
@@ -108,11 +95,7 @@ impl Record {
             "" => r.plural.clone(),
             sub => format!("{}/{sub}", r.plural),
         };
-        let used = self
-            .entries
-            .iter()
-            .map(|e| &e.request)
-            .filter(|r| r.verb != Verb::Discover);
+        let used = self.entries.iter().map(|e| &e.request).filter(|r| r.verb != Verb::Discover);
         used.map(|r| (r.group.clone(), resource(r), r.verb)).collect()
     }
 }
@@ -126,14 +109,7 @@ impl Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let r = &self.request;
-        write!(
-            f,
-            "{:>4} {} {:<6} {}",
-            self.sequence,
-            r.client,
-            r.verb,
-            r.resource()
-        )?;
+        write!(f, "{:>4} {} {:<6} {}", self.sequence, r.client, r.verb, r.resource())?;
         if !r.subresource.is_empty() {
             write!(f, "/{}", r.subresource)?;
         }
@@ -143,15 +119,8 @@ impl fmt::Display for Entry {
         if let Some(patch) = r.patch {
             write!(f, " {patch:?}")?;
         }
-        write!(
-            f,
-            " -> {}{}",
-            self.code,
-            if self.changed { " changed" } else { "" }
-        )?;
-        self.fault
-            .as_ref()
-            .map_or(Ok(()), |fault| write!(f, " [{fault}]"))
+        write!(f, " -> {}{}", self.code, if self.changed { " changed" } else { "" })?;
+        self.fault.as_ref().map_or(Ok(()), |fault| write!(f, " [{fault}]"))
     }
 }
 

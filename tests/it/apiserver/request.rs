@@ -21,15 +21,8 @@ pub enum Verb {
 
 impl Verb {
     /// All verbs on resources.
-    pub const ALL: [Self; 7] = [
-        Self::Get,
-        Self::List,
-        Self::Watch,
-        Self::Create,
-        Self::Update,
-        Self::Patch,
-        Self::Delete,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Get, Self::List, Self::Watch, Self::Create, Self::Update, Self::Patch, Self::Delete];
 
     pub fn is_write(self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::Patch | Self::Delete)
@@ -92,12 +85,7 @@ pub struct Response {
 
 impl Response {
     pub fn ok(body: Value) -> Self {
-        Self {
-            code: 200,
-            body,
-            retry_after: None,
-            watch: None,
-        }
+        Self { code: 200, body, retry_after: None, watch: None }
     }
 
     pub fn is_ok(&self) -> bool {
@@ -107,12 +95,7 @@ impl Response {
 
 impl From<Status> for Response {
     fn from(status: Status) -> Self {
-        Self {
-            code: status.code,
-            body: status.to_value(),
-            retry_after: status.retry_after,
-            watch: None,
-        }
+        Self { code: status.code, body: status.to_value(), retry_after: status.retry_after, watch: None }
     }
 }
 
@@ -125,41 +108,22 @@ impl Request {
         content_type: &str,
         body: &Value,
     ) -> Result<Self, Status> {
-        let built = http::Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(http::header::CONTENT_TYPE, content_type);
-        let (head, ()) = built
-            .body(())
-            .map_err(|why| Status::bad_request(why.to_string()))?
-            .into_parts();
-        let bytes = if body.is_null() {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
+        let built =
+            http::Request::builder().method(method).uri(uri).header(http::header::CONTENT_TYPE, content_type);
+        let (head, ()) = built.body(()).map_err(|why| Status::bad_request(why.to_string()))?.into_parts();
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         Self::from_http(client, &head, &bytes)
     }
 
     /// Reads a request as kube builds it (`kube::core::Request` or a client), so that an explorer
     /// can use kube's own builders without a client.
     pub fn from_http(client: &str, head: &http::request::Parts, body: &[u8]) -> Result<Self, Status> {
-        let segments: Vec<String> = head
-            .uri
-            .path()
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .map(decode)
-            .collect();
+        let segments: Vec<String> =
+            head.uri.path().split('/').filter(|s| !s.is_empty()).map(decode).collect();
         let query = parse_query(head.uri.query().unwrap_or_default());
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let target = Target::parse(&segments).ok_or_else(Status::no_such_resource)?;
-        let header = |name| {
-            head.headers
-                .get(name)
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or_default()
-        };
+        let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let content_type = header(http::header::CONTENT_TYPE);
         let body = match body {
             [] => None,
@@ -169,11 +133,7 @@ impl Request {
             ),
         };
         let verb = verb_of(&head.method, &target, &query)?;
-        let patch = if verb == Verb::Patch {
-            Some(patch_type(content_type)?)
-        } else {
-            None
-        };
+        let patch = if verb == Verb::Patch { Some(patch_type(content_type)?) } else { None };
         Ok(Self {
             client: client.to_owned(),
             verb,
@@ -226,46 +186,21 @@ impl<'a> Target<'a> {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        let base = Self {
-            group,
-            version,
-            ..Self::default()
-        };
+        let base = Self { group, version, ..Self::default() };
         Some(match rest {
             // A namespace's own subresources look like resources within it.
-            ["namespaces", name, sub @ ("status" | "finalize")] => Self {
-                plural: "namespaces",
-                name,
-                subresource: sub,
-                ..base
-            },
-            ["namespaces", namespace, plural] => Self {
-                namespace,
-                plural,
-                ..base
-            },
-            ["namespaces", namespace, plural, name] => Self {
-                namespace,
-                plural,
-                name,
-                ..base
-            },
-            ["namespaces", namespace, plural, name, subresource] => Self {
-                namespace,
-                plural,
-                name,
-                subresource,
-                ..base
-            },
+            ["namespaces", name, sub @ ("status" | "finalize")] => {
+                Self { plural: "namespaces", name, subresource: sub, ..base }
+            }
+            ["namespaces", namespace, plural] => Self { namespace, plural, ..base },
+            ["namespaces", namespace, plural, name] => Self { namespace, plural, name, ..base },
+            ["namespaces", namespace, plural, name, subresource] => {
+                Self { namespace, plural, name, subresource, ..base }
+            }
             [] => base,
             [plural] => Self { plural, ..base },
             [plural, name] => Self { plural, name, ..base },
-            [plural, name, subresource] => Self {
-                plural,
-                name,
-                subresource,
-                ..base
-            },
+            [plural, name, subresource] => Self { plural, name, subresource, ..base },
             _ => return None,
         })
     }
@@ -302,19 +237,14 @@ fn patch_type(content_type: &str) -> Result<PatchType, Status> {
 
 fn parse_query(query: &str) -> BTreeMap<String, String> {
     let pairs = query.split('&').filter(|p| !p.is_empty());
-    pairs
-        .map(|p| p.split_once('=').unwrap_or((p, "")))
-        .map(|(k, v)| (decode(k), decode(v)))
-        .collect()
+    pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
 }
 
 /// Percent decoding, with `+` for a space as forms write it. Names never contain a plus.
 fn decode(text: &str) -> String {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while let Some(&byte) = bytes.get(at) {
-        let escaped = text
-            .get(at + 1..at + 3)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let escaped = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (byte, escaped) {
             (b'%', Some(decoded)) => {
                 out.push(decoded);

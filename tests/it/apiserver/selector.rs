@@ -29,10 +29,7 @@ struct Field {
 impl Selector {
     pub fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Status> {
         Ok(Self {
-            labels: split_terms(labels)
-                .into_iter()
-                .map(parse_label)
-                .collect::<Result<_, _>>()?,
+            labels: split_terms(labels).into_iter().map(parse_label).collect::<Result<_, _>>()?,
             fields: split_terms(fields)
                 .into_iter()
                 .map(|f| parse_field(kind, f))
@@ -89,30 +86,15 @@ fn split_terms(selector: &str) -> Vec<&str> {
         }
     }
     terms.push(&selector[start..]);
-    terms
-        .into_iter()
-        .map(str::trim)
-        .filter(|t| !t.is_empty())
-        .collect()
+    terms.into_iter().map(str::trim).filter(|t| !t.is_empty()).collect()
 }
 
 fn parse_label(term: &str) -> Result<Label, Status> {
     let unparsable = || Status::bad_request(format!("unable to parse requirement: {term}"));
     if let Some((key, rest)) = term.split_once(" notin ").or_else(|| term.split_once(" in ")) {
-        let list = rest
-            .trim()
-            .strip_prefix('(')
-            .and_then(|r| r.strip_suffix(')'))
-            .ok_or_else(unparsable)?;
-        let (key, values) = (
-            key.trim().to_owned(),
-            list.split(',').map(|v| v.trim().to_owned()).collect(),
-        );
-        return Ok(if term.contains(" notin ") {
-            Label::NotIn(key, values)
-        } else {
-            Label::In(key, values)
-        });
+        let list = rest.trim().strip_prefix('(').and_then(|r| r.strip_suffix(')')).ok_or_else(unparsable)?;
+        let (key, values) = (key.trim().to_owned(), list.split(',').map(|v| v.trim().to_owned()).collect());
+        return Ok(if term.contains(" notin ") { Label::NotIn(key, values) } else { Label::In(key, values) });
     }
     if let Some((key, value)) = term.split_once("!=") {
         return Ok(Label::NotIn(key.trim().to_owned(), vec![value.trim().to_owned()]));
@@ -131,21 +113,14 @@ fn parse_field(kind: &Kind, term: &str) -> Result<Field, Status> {
     let (path, value, equal) = if let Some((path, value)) = term.split_once("!=") {
         (path, value, false)
     } else {
-        let (path, value) = term
-            .split_once("==")
-            .or_else(|| term.split_once('='))
-            .ok_or_else(|| {
-                Status::bad_request(format!("invalid selector: '{term}'; can't understand '{term}'"))
-            })?;
+        let (path, value) = term.split_once("==").or_else(|| term.split_once('=')).ok_or_else(|| {
+            Status::bad_request(format!("invalid selector: '{term}'; can't understand '{term}'"))
+        })?;
         (path, value, true)
     };
     // Custom resources select by name and namespace only, unless their CRD says otherwise.
     if kind.is_custom() && !matches!(path, "metadata.name" | "metadata.namespace") {
         return Err(Status::bad_request(format!("field label not supported: {path}")));
     }
-    Ok(Field {
-        path: path.to_owned(),
-        value: value.to_owned(),
-        equal,
-    })
+    Ok(Field { path: path.to_owned(), value: value.to_owned(), equal })
 }

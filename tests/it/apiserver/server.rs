@@ -44,14 +44,8 @@ impl ApiServer {
     }
 
     pub fn from_store(store: Store) -> Self {
-        let inner = Inner {
-            store,
-            ..Inner::default()
-        };
-        Self {
-            inner: Arc::new(Mutex::new(inner)),
-            activity: Arc::new(Sender::new(0)),
-        }
+        let inner = Inner { store, ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)), activity: Arc::new(Sender::new(0)) }
     }
 
     /// A client called `operator`. Needs a tokio runtime, as every kube client does.
@@ -140,11 +134,7 @@ impl ApiServer {
 
     /// The open watches of a plural, `""` for all, to break or hold them.
     pub fn watches(&self, plural: &str) -> Watches<'_> {
-        Watches {
-            server: self,
-            plural: plural.to_owned(),
-            client: None,
-        }
+        Watches { server: self, plural: plural.to_owned(), client: None }
     }
 
     /// Waits until the cluster fulfils a condition. Panics with the record when it does not within
@@ -162,11 +152,7 @@ impl ApiServer {
             }
         };
         let outcome = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(
-            outcome.is_ok(),
-            "{what}: did not happen; the requests were\n{}",
-            self.record()
-        );
+        assert!(outcome.is_ok(), "{what}: did not happen; the requests were\n{}", self.record());
     }
 
     /// Waits until no request came for this long (tokio's time).
@@ -203,12 +189,7 @@ impl ApiServer {
 
     /// All objects of a kind, by namespace and name.
     pub fn all<K: Resource<DynamicType = ()> + DeserializeOwned>(&self) -> Vec<K> {
-        self.lock()
-            .store
-            .all(&plural_of::<K>())
-            .into_iter()
-            .map(decoded)
-            .collect()
+        self.lock().store.all(&plural_of::<K>()).into_iter().map(decoded).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -243,10 +224,7 @@ impl ApiServer {
     }
 
     pub(super) fn watch_timeout(&self, id: u64) -> Option<u64> {
-        self.lock()
-            .watches
-            .get(&id)
-            .and_then(|watch| watch.cursor.timeout)
+        self.lock().watches.get(&id).and_then(|watch| watch.cursor.timeout)
     }
 
     pub(super) fn close_watch(&self, id: u64) {

@@ -41,10 +41,7 @@ pub struct Shell {
 
 impl Shell {
     pub fn new(server: ApiServer, client: &str) -> Self {
-        Self {
-            server,
-            client: client.to_owned(),
-        }
+        Self { server, client: client.to_owned() }
     }
 
     async fn answer(self, request: http::Request<Body>) -> Result<Answer, tower::BoxError> {
@@ -86,10 +83,7 @@ fn respond(response: &Response) -> Answer {
     let mut answer = http::Response::new(whole(response.body.to_string()));
     *answer.status_mut() = http::StatusCode::from_u16(response.code).unwrap_or_default();
     let headers = answer.headers_mut();
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     if let Some(seconds) = response.retry_after {
         headers.insert(http::header::RETRY_AFTER, seconds.into());
     }
@@ -97,9 +91,7 @@ fn respond(response: &Response) -> Answer {
 }
 
 fn whole(text: impl Into<Bytes>) -> Payload {
-    Full::new(text.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn reset() -> io::Error {
@@ -125,19 +117,10 @@ impl Drop for Stream {
 
 fn watch_body(server: ApiServer, id: u64) -> Payload {
     let now = Instant::now();
-    let deadline = server
-        .watch_timeout(id)
-        .map(|seconds| now + Duration::from_secs(seconds));
+    let deadline = server.watch_timeout(id).map(|seconds| now + Duration::from_secs(seconds));
     let activity = server.activity.subscribe();
     let next_bookmark = now + BOOKMARK_PERIOD;
-    let stream = Stream {
-        server,
-        id,
-        activity,
-        deadline,
-        next_bookmark,
-        ended: false,
-    };
+    let stream = Stream { server, id, activity, deadline, next_bookmark, ended: false };
     let frames = stream::unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((frame, stream))

@@ -17,13 +17,7 @@ pub struct Status {
 
 impl Status {
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.to_owned(),
-            message: message.into(),
-            details: None,
-            retry_after: None,
-        }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None, retry_after: None }
     }
 
     #[must_use]
@@ -40,12 +34,7 @@ impl Status {
 
     /// The path is not served: a CRD that is not installed.
     pub fn no_such_resource() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
-        .with_details(json!({}))
+        Self::new(404, "NotFound", "the server could not find the requested resource").with_details(json!({}))
     }
 
     pub fn not_found(kind: &Kind, name: &str) -> Self {
@@ -58,12 +47,8 @@ impl Status {
     }
 
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
-        Self::new(
-            409,
-            "Conflict",
-            format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}"),
-        )
-        .with_details(of(kind, name))
+        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}"))
+            .with_details(of(kind, name))
     }
 
     pub fn modified(kind: &Kind, name: &str) -> Self {
@@ -91,25 +76,18 @@ impl Status {
 
     /// `problem` as the validator writes it after the field, e.g. `Invalid value: 0: must be …`.
     pub fn invalid(kind: &Kind, name: &str, field: &str, problem: &str) -> Self {
-        let subject = if kind.group.is_empty() {
-            kind.kind.clone()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
+        let subject =
+            if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
         let cause = match problem.split(':').next() {
             Some("Required value") => "FieldValueRequired",
             Some("Forbidden") => "FieldValueForbidden",
             _ => "FieldValueInvalid",
         };
-        Self::new(
-            422,
-            "Invalid",
-            format!("{subject} \"{name}\" is invalid: {field}: {problem}"),
-        )
-        .with_details(json!({
-            "name": name, "group": kind.group, "kind": kind.kind,
-            "causes": [{"reason": cause, "message": problem, "field": field}],
-        }))
+        Self::new(422, "Invalid", format!("{subject} \"{name}\" is invalid: {field}: {problem}"))
+            .with_details(json!({
+                "name": name, "group": kind.group, "kind": kind.kind,
+                "causes": [{"reason": cause, "message": problem, "field": field}],
+            }))
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -125,21 +103,13 @@ impl Status {
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
-        )
-        .with_details(json!({}))
+        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+            .with_details(json!({}))
     }
 
     /// 410 of a watch that starts before the oldest kept event.
     pub fn too_old(asked: u64, oldest: u64) -> Self {
-        Self::new(
-            410,
-            "Expired",
-            format!("too old resource version: {asked} ({oldest})"),
-        )
+        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
     /// 410 of a page whose revision was compacted.
@@ -154,12 +124,8 @@ impl Status {
     }
 
     pub fn too_large(asked: u64, current: u64) -> Self {
-        Self::new(
-            504,
-            "Timeout",
-            format!("Too large resource version: {asked}, current: {current}"),
-        )
-        .retry_after(1)
+        Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
+            .retry_after(1)
     }
 
     pub fn to_value(&self) -> Value {

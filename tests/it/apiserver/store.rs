@@ -68,10 +68,7 @@ impl Default for Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let objects = self
-            .objects
-            .keys()
-            .map(|k| format!("{} {}/{}", k.resource, k.namespace, k.name));
+        let objects = self.objects.keys().map(|k| format!("{} {}/{}", k.resource, k.namespace, k.name));
         f.debug_struct("Store")
             .field("revision", &self.revision)
             .field("objects", &objects.collect::<Vec<_>>())
@@ -82,10 +79,7 @@ impl fmt::Debug for Store {
 impl Store {
     /// UIDs and generated names differ between seeds and are equal for equal seeds.
     pub fn with_seed(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 
     /// Serves one request and records it.
@@ -99,11 +93,8 @@ impl Store {
 
     /// Serves one request without a trace in the record.
     pub(super) fn dispatch(&mut self, request: &Request) -> Response {
-        let options = request
-            .body
-            .as_ref()
-            .filter(|_| request.verb == Verb::Delete)
-            .map(|body| &body["dryRun"][0]);
+        let options =
+            request.body.as_ref().filter(|_| request.verb == Verb::Delete).map(|body| &body["dryRun"][0]);
         if request.query("dryRun") == "All" || options.is_some_and(|option| option == "All") {
             let mut rehearsal = self.clone();
             return rehearsal.serve(request).unwrap_or_else(Response::from);
@@ -146,26 +137,15 @@ impl Store {
         let same = |k: &&Kind| {
             k.group == request.group && k.version == request.version && k.plural == request.plural
         };
-        let kind = self
-            .kinds
-            .iter()
-            .find(same)
-            .ok_or_else(Status::no_such_resource)?;
+        let kind = self.kinds.iter().find(same).ok_or_else(Status::no_such_resource)?;
         // One object is addressed through its namespace; lists may span all.
         let spans = matches!(request.verb, Verb::List | Verb::Watch);
         let misplaced = kind.namespaced == request.namespace.is_empty() && !(kind.namespaced && spans);
-        if misplaced {
-            Err(Status::no_such_resource())
-        } else {
-            Ok(kind.clone())
-        }
+        if misplaced { Err(Status::no_such_resource()) } else { Ok(kind.clone()) }
     }
 
     fn discover(&self, request: &Request) -> Result<Response, Status> {
-        let served = self
-            .kinds
-            .iter()
-            .filter(|k| k.group == request.group && k.version == request.version);
+        let served = self.kinds.iter().filter(|k| k.group == request.group && k.version == request.version);
         let resources: Vec<Value> = served.map(describe).collect();
         if resources.is_empty() {
             return Err(Status::no_such_resource());
@@ -182,10 +162,7 @@ impl Store {
 
     fn read(&self, kind: &Kind, request: &Request) -> Result<Response, Status> {
         let key = key_of(kind, &request.namespace, &request.name);
-        let object = self
-            .objects
-            .get(&key)
-            .ok_or_else(|| Status::not_found(kind, &request.name))?;
+        let object = self.objects.get(&key).ok_or_else(|| Status::not_found(kind, &request.name))?;
         Ok(Response::ok(shown(object, request)))
     }
 
@@ -198,18 +175,14 @@ impl Store {
         }
         self.revision += 1;
         let revision = json!(self.revision.to_string());
-        let key = self
-            .objects
-            .get_key_value(key)
-            .map_or_else(|| Arc::new(key.clone()), |(key, _)| Arc::clone(key));
+        let key =
+            self.objects.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(key, _)| Arc::clone(key));
         let new = object.map(|mut object| {
             object["metadata"]["resourceVersion"] = revision.clone();
             Arc::new(object)
         });
         let last = if let Some(new) = &new {
-            self.births
-                .entry(object::uid(new).into())
-                .or_insert(self.revision);
+            self.births.entry(object::uid(new).into()).or_insert(self.revision);
             self.objects.insert(Arc::clone(&key), Arc::clone(new));
             Arc::clone(new)
         } else {
@@ -219,13 +192,7 @@ impl Store {
             gone["metadata"]["resourceVersion"] = revision;
             Arc::new(gone)
         };
-        let change = Change {
-            revision: self.revision,
-            key,
-            old,
-            new,
-            last: Arc::clone(&last),
-        };
+        let change = Change { revision: self.revision, key, old, new, last: Arc::clone(&last) };
         self.log.push(Arc::new(change));
         last
     }
@@ -279,10 +246,7 @@ impl Store {
     /// digits of UIDs must differ, as they do in a cluster.
     fn scramble(&mut self) -> u64 {
         self.made += 1;
-        let mut z = self
-            .seed
-            .wrapping_add(self.made)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed.wrapping_add(self.made).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -290,20 +254,12 @@ impl Store {
 }
 
 pub(super) fn key_of(kind: &Kind, namespace: &str, name: &str) -> Key {
-    Key {
-        resource: kind.resource(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
+    Key { resource: kind.resource(), namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// An object as this request wants to see it.
 pub(super) fn shown(object: &Value, request: &Request) -> Value {
-    if request.metadata_only {
-        object::metadata_only(object)
-    } else {
-        object.clone()
-    }
+    if request.metadata_only { object::metadata_only(object) } else { object.clone() }
 }
 
 fn describe(kind: &Kind) -> Value {

@@ -56,18 +56,10 @@ impl Store {
         let mut cursor = Cursor {
             kind: kind.clone(),
             namespace: request.namespace.clone(),
-            selector: Selector::parse(
-                kind,
-                request.query("labelSelector"),
-                request.query("fieldSelector"),
-            )?,
+            selector: Selector::parse(kind, request.query("labelSelector"), request.query("fieldSelector"))?,
             metadata_only: request.metadata_only,
             bookmarks: request.flag("allowWatchBookmarks"),
-            timeout: request
-                .query("timeoutSeconds")
-                .parse()
-                .ok()
-                .filter(|seconds| *seconds > 0),
+            timeout: request.query("timeoutSeconds").parse().ok().filter(|seconds| *seconds > 0),
             at: from.parse().unwrap_or_default(),
             initial: VecDeque::new(),
             expired: false,
@@ -76,10 +68,7 @@ impl Store {
         if initial_events || matches!(from, "" | "0") {
             self.start_with_state(&mut cursor, initial_events);
         }
-        Ok(Response {
-            watch: Some(cursor),
-            ..Response::ok(Value::Null)
-        })
+        Ok(Response { watch: Some(cursor), ..Response::ok(Value::Null) })
     }
 
     /// A watch without a start begins with the present state as additions.
@@ -90,9 +79,7 @@ impl Store {
             if (cursor.namespace.is_empty() || cursor.namespace == key.namespace)
                 && cursor.selector.takes(&object)
             {
-                cursor
-                    .initial
-                    .push_back(event("ADDED", &object, cursor.metadata_only));
+                cursor.initial.push_back(event("ADDED", &object, cursor.metadata_only));
             }
         }
         if marks_end {
@@ -139,9 +126,7 @@ impl Store {
     /// Forgets changes up to a revision: older watches and pages get 410.
     pub fn compact(&mut self, upto: u64) {
         self.compacted = self.compacted.max(upto.min(self.revision));
-        let keep = self
-            .log
-            .partition_point(|change| change.revision <= self.compacted);
+        let keep = self.log.partition_point(|change| change.revision <= self.compacted);
         self.log.drain(..keep);
     }
 }
@@ -169,11 +154,7 @@ fn seen_by(cursor: &Cursor, change: &Change) -> Option<Value> {
 }
 
 fn event(kind: &str, object: &Value, metadata_only: bool) -> Value {
-    let object = if metadata_only {
-        object::metadata_only(object)
-    } else {
-        object.clone()
-    };
+    let object = if metadata_only { object::metadata_only(object) } else { object.clone() };
     json!({"type": kind, "object": object})
 }
 

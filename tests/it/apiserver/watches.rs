@@ -23,12 +23,7 @@ impl Watches<'_> {
     }
 
     pub fn count(&self) -> usize {
-        self.server
-            .lock()
-            .watches
-            .values()
-            .filter(|w| self.has(w))
-            .count()
+        self.server.lock().watches.values().filter(|w| self.has(w)).count()
     }
 
     /// Lets a fault of the stream begin.
@@ -55,12 +50,7 @@ impl Watches<'_> {
             }
         };
         let outcome = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(
-            outcome.is_ok(),
-            "{count} watches of {}: only {} are open",
-            self.plural,
-            self.count()
-        );
+        assert!(outcome.is_ok(), "{count} watches of {}: only {} are open", self.plural, self.count());
     }
 
     fn has(&self, watch: &OpenWatch) -> bool {
@@ -71,10 +61,7 @@ impl Watches<'_> {
     fn each(&self, mut act: impl FnMut(&mut OpenWatch, &Store)) {
         let mut inner = self.server.lock();
         let Inner { store, watches, .. } = &mut *inner;
-        watches
-            .values_mut()
-            .filter(|w| self.has(w))
-            .for_each(|w| act(w, store));
+        watches.values_mut().filter(|w| self.has(w)).for_each(|w| act(w, store));
         drop(inner);
         self.server.wake();
     }

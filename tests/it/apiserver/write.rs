@@ -31,15 +31,9 @@ impl Store {
         if !request.subresource.is_empty() || !request.name.is_empty() {
             return Err(Status::method_not_allowed());
         }
-        let body = request
-            .body
-            .clone()
-            .ok_or_else(|| Status::bad_request("a body is required"))?;
+        let body = request.body.clone().ok_or_else(|| Status::bad_request("a body is required"))?;
         let created = self.insert(kind, &request.namespace, body, &Manager::of(request))?;
-        Ok(Response {
-            code: 201,
-            ..Response::ok(shown(&created, request))
-        })
+        Ok(Response { code: 201, ..Response::ok(shown(&created, request)) })
     }
 
     pub(super) fn insert(
@@ -51,9 +45,7 @@ impl Store {
     ) -> Result<Arc<Value>, Status> {
         check_type(kind, &object)?;
         if !object::meta(&object, "resourceVersion").is_empty() {
-            return Err(Status::bad_request(
-                "resourceVersion should not be set on objects to be created",
-            ));
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         self.name_new(kind, namespace, &mut object)?;
         let name = object::name(&object).to_owned();
@@ -117,13 +109,9 @@ impl Store {
         object["kind"] = json!(kind.kind);
         let (uid, time) = (self.next_uid(), self.time());
         let metadata = &mut object["metadata"];
-        for field in [
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "managedFields",
-            "generation",
-            "selfLink",
-        ] {
+        for field in
+            ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation", "selfLink"]
+        {
             object::set_or_remove(metadata, field, Value::Null);
         }
         metadata["uid"] = json!(uid);
@@ -139,10 +127,7 @@ impl Store {
     }
 
     pub(super) fn update(&mut self, kind: &Kind, request: &Request) -> Result<Response, Status> {
-        let body = request
-            .body
-            .clone()
-            .ok_or_else(|| Status::bad_request("a body is required"))?;
+        let body = request.body.clone().ok_or_else(|| Status::bad_request("a body is required"))?;
         check_type(kind, &body)?;
         if object::name(&body) != request.name {
             return Err(Status::bad_request(format!(
@@ -154,21 +139,13 @@ impl Store {
         let (key, current) = self.current(kind, request)?;
         if object::meta(&body, "resourceVersion").is_empty() && kind.is_custom() {
             let problem = "Invalid value: 0: must be specified for an update";
-            return Err(Status::invalid(
-                kind,
-                &request.name,
-                "metadata.resourceVersion",
-                problem,
-            ));
+            return Err(Status::invalid(kind, &request.name, "metadata.resourceVersion", problem));
         }
         self.replace(kind, &key, &current, body, request)
     }
 
     pub(super) fn patch(&mut self, kind: &Kind, request: &Request) -> Result<Response, Status> {
-        let body = request
-            .body
-            .clone()
-            .ok_or_else(|| Status::bad_request("a body is required"))?;
+        let body = request.body.clone().ok_or_else(|| Status::bad_request("a body is required"))?;
         if request.patch == Some(PatchType::Apply) {
             return self.apply(kind, request, &body);
         }
@@ -179,9 +156,7 @@ impl Store {
                 Status::new(422, "Invalid", format!("the server rejected our request: {why}"))
             })?,
             Some(PatchType::Strategic) if kind.is_custom() => {
-                return Err(Status::unsupported_media_type(
-                    "application/strategic-merge-patch+json",
-                ));
+                return Err(Status::unsupported_media_type("application/strategic-merge-patch+json"));
             }
             _ => object::merge(&mut candidate, &body),
         }
@@ -193,16 +168,11 @@ impl Store {
     fn apply(&mut self, kind: &Kind, request: &Request, body: &Value) -> Result<Response, Status> {
         let manager = Manager::of(request);
         if manager.name.is_empty() {
-            return Err(Status::bad_request(
-                "fieldManager: Required value: is required for apply patch",
-            ));
+            return Err(Status::bad_request("fieldManager: Required value: is required for apply patch"));
         }
         check_type(kind, body)?;
         let key = key_of(kind, &request.namespace, &request.name);
-        let memory = (
-            Arc::new(key.clone()),
-            format!("{}/{}", manager.name, request.subresource),
-        );
+        let memory = (Arc::new(key.clone()), format!("{}/{}", manager.name, request.subresource));
         let response = match self.objects.get(&key).cloned() {
             None if !request.subresource.is_empty() => return Err(Status::not_found(kind, &request.name)),
             None => {
@@ -216,10 +186,7 @@ impl Store {
                 let mut object = body.clone();
                 object["metadata"]["name"] = json!(request.name);
                 let created = self.insert(kind, &request.namespace, object, &manager)?;
-                Response {
-                    code: 201,
-                    ..Response::ok(shown(&created, request))
-                }
+                Response { code: 201, ..Response::ok(shown(&created, request)) }
             }
             Some(current) => {
                 let mut candidate = Value::clone(&current);
@@ -236,11 +203,8 @@ impl Store {
 
     fn current(&self, kind: &Kind, request: &Request) -> Result<(Key, Arc<Value>), Status> {
         let key = key_of(kind, &request.namespace, &request.name);
-        let current = self
-            .objects
-            .get(&key)
-            .cloned()
-            .ok_or_else(|| Status::not_found(kind, &request.name))?;
+        let current =
+            self.objects.get(&key).cloned().ok_or_else(|| Status::not_found(kind, &request.name))?;
         Ok((key, current))
     }
 
@@ -273,10 +237,7 @@ impl Store {
         }
         let released = object::is_deleting(&next)
             && object::finalizers(&next).is_empty()
-            && next["metadata"]["deletionGracePeriodSeconds"]
-                .as_i64()
-                .unwrap_or_default()
-                == 0;
+            && next["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0;
         let stored = self.commit(key, if released { None } else { Some(next) });
         Ok(Response::ok(shown(&stored, request)))
     }
@@ -299,11 +260,7 @@ impl Manager {
     }
 
     pub(super) fn nobody() -> Self {
-        Self {
-            name: String::new(),
-            applies: false,
-            subresource: String::new(),
-        }
+        Self { name: String::new(), applies: false, subresource: String::new() }
     }
 
     /// Notes the manager, without fields or time: enough to be seen, and equal when repeated.
@@ -318,10 +275,7 @@ impl Manager {
         if !self.subresource.is_empty() {
             entry["subresource"] = json!(self.subresource);
         }
-        let mut entries = object["metadata"]["managedFields"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let mut entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
         if !entries.contains(&entry) {
             entries.push(entry);
             object["metadata"]["managedFields"] = Value::Array(entries);
@@ -343,10 +297,7 @@ fn check_type(kind: &Kind, object: &Value) -> Result<(), Status> {
     }
     if name.as_str().is_some_and(|n| n != kind.kind) {
         let got = name.as_str().unwrap_or_default();
-        return Err(Status::bad_request(format!(
-            "{got} cannot be handled as a {}",
-            kind.kind
-        )));
+        return Err(Status::bad_request(format!("{got} cannot be handled as a {}", kind.kind)));
     }
     Ok(())
 }

@@ -14,11 +14,7 @@ fn call(store: &mut Store, method: &str, uri: &str, content_type: &str, body: &V
 }
 
 fn send(store: &mut Store, method: &str, uri: &str, body: &Value) -> Response {
-    let content_type = if method == "PATCH" {
-        "application/merge-patch+json"
-    } else {
-        "application/json"
-    };
+    let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     call(store, method, uri, content_type, body)
 }
 
@@ -39,10 +35,7 @@ fn updates_of_custom_objects_need_a_version() {
     created["status"] = json!({"ready": true});
     created["metadata"]["labels"] = json!({"l": "1"});
     let status = send(&mut store, "PUT", &format!("{uri}/status"), &created).body;
-    assert_eq!(
-        (&status["status"]["ready"], &status["metadata"]["labels"]),
-        (&json!(true), &Value::Null)
-    );
+    assert_eq!((&status["status"]["ready"], &status["metadata"]["labels"]), (&json!(true), &Value::Null));
     assert_eq!(send(&mut store, "PUT", &uri, &created).code, 409);
 }
 
@@ -54,13 +47,7 @@ fn the_template_of_a_job_is_immutable() {
     body["metadata"] = json!({"name": "a"});
     send(&mut store, "POST", JOBS, &body);
     let refused = send(&mut store, "PATCH", &format!("{JOBS}/a"), &template("b"));
-    assert!(
-        refused.code == 422
-            && refused.body["message"]
-                .as_str()
-                .unwrap()
-                .ends_with("field is immutable")
-    );
+    assert!(refused.code == 422 && refused.body["message"].as_str().unwrap().ends_with("field is immutable"));
     let long = json!({"metadata": {"name": "a".repeat(64)}});
     assert_eq!(send(&mut store, "POST", JOBS, &long).code, 422);
 }
@@ -70,15 +57,8 @@ fn json_patches_apply_whole_or_not() {
     let mut store = Store::default();
     send(&mut store, "POST", MAPS, &named("a"));
     let uri = format!("{MAPS}/a");
-    let mut patch = |operations: Value| {
-        call(
-            &mut store,
-            "PATCH",
-            &uri,
-            "application/json-patch+json",
-            &operations,
-        )
-    };
+    let mut patch =
+        |operations: Value| call(&mut store, "PATCH", &uri, "application/json-patch+json", &operations);
     let patched = patch(json!([
         {"op": "test", "path": "/data/a", "value": "1"},
         {"op": "add", "path": "/metadata/labels", "value": {"x~y": "1"}},
@@ -93,10 +73,7 @@ fn json_patches_apply_whole_or_not() {
         json!([{"op": "add", "path": "/data/b", "value": "1"}, {"op": "test", "path": "/data/b", "value": "2"}]),
     );
     assert_eq!(
-        (
-            refused.code,
-            store.get("configmaps", "default", "a").unwrap()["data"].clone()
-        ),
+        (refused.code, store.get("configmaps", "default", "a").unwrap()["data"].clone()),
         (422, json!({}))
     );
 }
@@ -105,22 +82,10 @@ fn json_patches_apply_whole_or_not() {
 fn a_rehearsal_leaves_nothing() {
     let mut store = Store::default();
     let before = store.revision();
-    assert_eq!(
-        send(&mut store, "POST", &format!("{MAPS}?dryRun=All"), &named("a")).code,
-        201
-    );
+    assert_eq!(send(&mut store, "POST", &format!("{MAPS}?dryRun=All"), &named("a")).code, 201);
     assert_eq!((store.revision(), store.all("configmaps").len()), (before, 0));
     send(&mut store, "POST", MAPS, &named("a"));
-    assert_eq!(
-        send(
-            &mut store,
-            "DELETE",
-            &format!("{MAPS}/a"),
-            &json!({"dryRun": ["All"]})
-        )
-        .code,
-        200
-    );
+    assert_eq!(send(&mut store, "DELETE", &format!("{MAPS}/a"), &json!({"dryRun": ["All"]})).code, 200);
     assert_eq!(store.all("configmaps").len(), 1);
 }
 
@@ -134,23 +99,11 @@ fn what_is_not_served_is_refused() {
         ("GET", "/healthz", 404),
         ("DELETE", MAPS, 405),
         ("POST", "/api/v1/namespaces/default/configmaps/a", 405),
-        (
-            "GET",
-            "/api/v1/namespaces/default/configmaps?labelSelector=a%20b",
-            400,
-        ),
-        (
-            "GET",
-            "/apis/millrace.dev/v1alpha1/tasklaunches?fieldSelector=spec.a%3Db",
-            400,
-        ),
+        ("GET", "/api/v1/namespaces/default/configmaps?labelSelector=a%20b", 400),
+        ("GET", "/apis/millrace.dev/v1alpha1/tasklaunches?fieldSelector=spec.a%3Db", 400),
         ("GET", "/api/v1/configmaps?resourceVersion=999999", 504),
     ] {
-        assert_eq!(
-            send(&mut store, method, uri, &Value::Null).code,
-            code,
-            "{method} {uri}"
-        );
+        assert_eq!(send(&mut store, method, uri, &Value::Null).code, code, "{method} {uri}");
     }
     let resources = send(&mut store, "GET", "/apis/batch/v1", &Value::Null).body;
     assert_eq!(resources["resources"][0]["name"], "jobs");
@@ -167,51 +120,28 @@ fn the_collector_can_be_stepped() {
     dependent["metadata"]["ownerReferences"] = json!([{"uid": owner["metadata"]["uid"], "name": "owner"}]);
     send(&mut store, "POST", MAPS, &dependent);
     let uri = format!("{MAPS}/owner");
-    let marked = send(
-        &mut store,
-        "DELETE",
-        &uri,
-        &json!({"propagationPolicy": "Foreground"}),
-    )
-    .body;
+    let marked = send(&mut store, "DELETE", &uri, &json!({"propagationPolicy": "Foreground"})).body;
     assert_eq!(marked["metadata"]["finalizers"], json!(["foregroundDeletion"]));
     let mut other = store.clone();
     store.gc();
     assert_eq!(store.all("configmaps").len(), 0);
     assert_eq!(other.all("configmaps").len(), 2);
-    assert_eq!(
-        send(&mut other, "DELETE", "/api/v1/namespaces/default", &Value::Null).code,
-        200
-    );
+    assert_eq!(send(&mut other, "DELETE", "/api/v1/namespaces/default", &Value::Null).code, 200);
     assert_eq!(send(&mut other, "POST", MAPS, &named("late")).code, 403);
     other.gc();
-    assert_eq!(
-        (
-            other.all("configmaps").len(),
-            other.get("namespaces", "", "default")
-        ),
-        (0, None)
-    );
+    assert_eq!((other.all("configmaps").len(), other.get("namespaces", "", "default")), (0, None));
 }
 
 #[test]
 fn a_watch_is_a_value() {
     let mut store = Store::default();
-    let mut cursor = send(
-        &mut store,
-        "GET",
-        &format!("{MAPS}?watch=1&resourceVersion=0"),
-        &Value::Null,
-    )
-    .watch
-    .unwrap();
+    let mut cursor =
+        send(&mut store, "GET", &format!("{MAPS}?watch=1&resourceVersion=0"), &Value::Null).watch.unwrap();
     send(&mut store, "POST", MAPS, &named("a"));
     let (mut fork, mut behind) = (store.clone(), cursor.clone());
     store.remove("configmaps", "default", "a");
     let kinds = |store: &Store, cursor: &mut _| -> Vec<Value> {
-        std::iter::from_fn(|| store.next_event(cursor))
-            .map(|event| event["type"].clone())
-            .collect()
+        std::iter::from_fn(|| store.next_event(cursor)).map(|event| event["type"].clone()).collect()
     };
     assert_eq!(kinds(&store, &mut cursor), ["ADDED", "DELETED"]);
     fork.edit("configmaps", "default", "a", |map| map["data"] = json!({}));
@@ -224,21 +154,13 @@ fn equal_histories_are_equal_byte_for_byte() {
         let mut store = Store::default();
         let spec = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}});
         for name in ["a", "b"] {
-            send(
-                &mut store,
-                "POST",
-                JOBS,
-                &json!({"metadata": {"name": name}, "spec": spec}),
-            );
+            send(&mut store, "POST", JOBS, &json!({"metadata": {"name": name}, "spec": spec}));
             JobController::settle(&mut store);
             store.pod_of("default", name).finish(0, "");
         }
         JobController::settle(&mut store);
-        let all: Vec<String> = ["jobs", "pods"]
-            .iter()
-            .flat_map(|kind| store.all(kind))
-            .map(Value::to_string)
-            .collect();
+        let all: Vec<String> =
+            ["jobs", "pods"].iter().flat_map(|kind| store.all(kind)).map(Value::to_string).collect();
         (all.join("\n"), store.record.to_string())
     };
     assert_eq!(run(), run());

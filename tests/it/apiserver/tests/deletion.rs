@@ -19,29 +19,14 @@ async fn deletes_under_preconditions() {
     let server = ApiServer::new();
     let map = server.put(&config_map("a"));
     let on = |uid: Option<String>, version: Option<String>| DeleteParams {
-        preconditions: Some(Preconditions {
-            uid,
-            resource_version: version,
-        }),
+        preconditions: Some(Preconditions { uid, resource_version: version }),
         ..DeleteParams::default()
     };
     let refused = refusal(maps(&server).delete("a", &on(Some("other".into()), None)).await);
-    assert!(
-        refused.code == 409 && refused.message.contains("UID in precondition: other"),
-        "{refused:?}"
-    );
-    assert_eq!(
-        refusal(maps(&server).delete("a", &on(map.uid(), Some("1".into()))).await).code,
-        409
-    );
-    maps(&server)
-        .delete("a", &on(map.uid(), map.resource_version()))
-        .await
-        .unwrap();
-    assert_eq!(
-        refusal(maps(&server).delete("a", &DeleteParams::default()).await).code,
-        404
-    );
+    assert!(refused.code == 409 && refused.message.contains("UID in precondition: other"), "{refused:?}");
+    assert_eq!(refusal(maps(&server).delete("a", &on(map.uid(), Some("1".into()))).await).code, 409);
+    maps(&server).delete("a", &on(map.uid(), map.resource_version())).await.unwrap();
+    assert_eq!(refusal(maps(&server).delete("a", &DeleteParams::default()).await).code, 404);
 }
 
 #[tokio::test]
@@ -56,11 +41,7 @@ async fn dependents_follow_their_owner() {
         let owner = server.put(&job("a"));
         server.put(&owned_pod("p", &owner));
         jobs(&server).delete("a", &params).await.unwrap();
-        assert_eq!(
-            (server.all::<Job>().len(), server.all::<Pod>().len()),
-            (0, pods_left),
-            "{params:?}"
-        );
+        assert_eq!((server.all::<Job>().len(), server.all::<Pod>().len()), (0, pods_left), "{params:?}");
     }
     assert!(server.all::<Pod>()[0].owner_references().is_empty());
 }
@@ -72,20 +53,9 @@ async fn finalizers_hold_a_deleted_object() {
     map.metadata.finalizers = Some(vec!["tests/hold".into()]);
     server.put(&map);
     maps(&server).delete("a", &DeleteParams::default()).await.unwrap();
-    assert!(
-        maps(&server)
-            .get("a")
-            .await
-            .unwrap()
-            .metadata
-            .deletion_timestamp
-            .is_some()
-    );
+    assert!(maps(&server).get("a").await.unwrap().metadata.deletion_timestamp.is_some());
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    maps(&server)
-        .patch("a", &PatchParams::default(), &release)
-        .await
-        .unwrap();
+    maps(&server).patch("a", &PatchParams::default(), &release).await.unwrap();
     assert_eq!(server.get::<ConfigMap>("default", "a"), None);
 }
 
@@ -94,22 +64,13 @@ async fn a_terminating_namespace_takes_nothing_new() {
     let server = ApiServer::new();
     server.put(&config_map("a"));
     server.with(|store| store.terminate_namespace("default"));
-    let refused = refusal(
-        maps(&server)
-            .create(&PostParams::default(), &config_map("b"))
-            .await,
-    );
+    let refused = refusal(maps(&server).create(&PostParams::default(), &config_map("b")).await);
     assert_eq!((refused.code, refused.reason.as_str()), (403, "Forbidden"));
     assert!(
-        refused
-            .message
-            .ends_with("in namespace default because it is being terminated"),
+        refused.message.ends_with("in namespace default because it is being terminated"),
         "{}",
         refused.message
     );
     server.with(Store::gc);
-    assert_eq!(
-        (server.all::<ConfigMap>(), server.get::<Namespace>("", "default")),
-        (vec![], None)
-    );
+    assert_eq!((server.all::<ConfigMap>(), server.get::<Namespace>("", "default")), (vec![], None));
 }

@@ -19,10 +19,7 @@ async fn send(api: &Api<ConfigMap>, verb: Verb) -> Result<(), Error> {
         Verb::Get => api.get("a").await.map(drop),
         Verb::List => api.list(&ListParams::default()).await.map(drop),
         Verb::Watch => api.watch(&WatchParams::default(), "0").await.map(drop),
-        Verb::Create => api
-            .create(&PostParams::default(), &config_map("a"))
-            .await
-            .map(drop),
+        Verb::Create => api.create(&PostParams::default(), &config_map("a")).await.map(drop),
         Verb::Update => {
             let mut map = config_map("a");
             map.data = Some([("a".to_owned(), "updated".to_owned())].into());
@@ -59,21 +56,13 @@ async fn every_fault_hits_every_verb_once() {
                 Fault::Garbage => assert!(verb == Verb::Watch || first.unwrap().is_err(), "{row}"),
                 Fault::Answer(status) | Fault::AnswerAfter(status) => {
                     let refused = refusal(first.unwrap());
-                    assert_eq!(
-                        (refused.code, refused.reason),
-                        (status.code, status.reason.clone()),
-                        "{row}"
-                    );
+                    assert_eq!((refused.code, refused.reason), (status.code, status.reason.clone()), "{row}");
                 }
                 _ => assert!(matches!(first, Ok(Err(Error::Service(_)))), "{row}"),
             }
             let entry = server.record().entries()[0].clone();
             assert_eq!((entry.request.verb, entry.changed), (verb, changed), "{row}");
-            assert_eq!(
-                entry.fault,
-                if late { None } else { Some(fault.to_string()) },
-                "{row}"
-            );
+            assert_eq!(entry.fault, if late { None } else { Some(fault.to_string()) }, "{row}");
         }
     }
 }
@@ -101,10 +90,7 @@ async fn rules_choose_client_subresource_name_and_occurrence() {
         Rule::on(Verb::Patch, "jobs", fault()).subresource("status"),
         Rule::on(Verb::Patch, "jobs.batch", fault()).named("b"),
         Rule::new(fault()).plural("pods").always(),
-        Rule::on(Verb::Patch, "jobs", fault())
-            .subresource("")
-            .nth(2)
-            .times(2),
+        Rule::on(Verb::Patch, "jobs", fault()).subresource("").nth(2).times(2),
     ];
     let ids = rules.map(|rule| server.inject(rule));
     let jobs = super::jobs(&server);
@@ -113,16 +99,10 @@ async fn rules_choose_client_subresource_name_and_occurrence() {
         outcomes.push(jobs.patch("a", &PatchParams::default(), &patch).await.is_ok());
     }
     assert_eq!(outcomes, [true, false, false, true, true]);
-    assert!(
-        jobs.patch_status("a", &PatchParams::default(), &patch)
-            .await
-            .is_err()
-    );
+    assert!(jobs.patch_status("a", &PatchParams::default(), &patch).await.is_err());
     assert_eq!(ids.map(|id| server.fired(id)), [0, 1, 0, 0, 2]);
     server.clear_faults();
-    jobs.patch_status("a", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    jobs.patch_status("a", &PatchParams::default(), &patch).await.unwrap();
 }
 
 #[tokio::test]
@@ -142,19 +122,8 @@ async fn a_stale_list_shows_the_past() {
     server.with(|store| store.remove("configmaps", "default", "a"));
     server.inject(Rule::new(Fault::StaleList(past)));
     let list = maps(&server).list(&ListParams::default()).await.unwrap();
-    assert_eq!(
-        (list.items.len(), list.metadata.resource_version),
-        (1, Some(past.to_string()))
-    );
-    assert_eq!(
-        maps(&server)
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .len(),
-        0
-    );
+    assert_eq!((list.items.len(), list.metadata.resource_version), (1, Some(past.to_string())));
+    assert_eq!(maps(&server).list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
 #[tokio::test]
@@ -167,10 +136,7 @@ async fn a_crash_between_writes_is_a_rule() {
     for verb in verbs {
         outcomes.push(send(&api, verb).await.is_ok());
     }
-    assert_eq!(
-        (outcomes.as_slice(), server.fired(rule)),
-        (&[true, true, false, true, false][..], 2)
-    );
+    assert_eq!((outcomes.as_slice(), server.fired(rule)), (&[true, true, false, true, false][..], 2));
 }
 
 #[tokio::test]

@@ -17,15 +17,9 @@ use super::{config_map, decode, job, jobs, maps, owned_pod, refusal};
 #[tokio::test]
 async fn creates_once_with_identity() {
     let server = ApiServer::new();
-    let created = jobs(&server)
-        .create(&PostParams::default(), &job("a"))
-        .await
-        .unwrap();
+    let created = jobs(&server).create(&PostParams::default(), &job("a")).await.unwrap();
     assert_eq!(created.metadata.generation, Some(1));
-    assert_eq!(
-        created.creation_timestamp().unwrap().0.to_string(),
-        "2026-01-01T00:00:00Z"
-    );
+    assert_eq!(created.creation_timestamp().unwrap().0.to_string(), "2026-01-01T00:00:00Z");
     assert_eq!(created.uid().unwrap().len(), 36);
     assert!(created.resource_version().unwrap().parse::<u64>().unwrap() > 0);
     let refused = refusal(jobs(&server).create(&PostParams::default(), &job("a")).await);
@@ -33,11 +27,7 @@ async fn creates_once_with_identity() {
     assert_eq!(refused.message, "jobs.batch \"a\" already exists");
     let details = refused.details.unwrap();
     assert_eq!(
-        (
-            details.name.as_str(),
-            details.group.as_str(),
-            details.kind.as_str()
-        ),
+        (details.name.as_str(), details.group.as_str(), details.kind.as_str()),
         ("a", "batch", "jobs")
     );
 }
@@ -55,25 +45,14 @@ async fn generates_names_and_refuses_bad_ones() {
         maps(&server).create(&PostParams::default(), &map).await.unwrap(),
     );
     assert!(one.name_any() != two.name_any() && one.name_any().len() == 7);
-    assert_eq!(
-        refusal(
-            maps(&server)
-                .create(&PostParams::default(), &config_map("A_b"))
-                .await
-        )
-        .code,
-        422
-    );
+    assert_eq!(refusal(maps(&server).create(&PostParams::default(), &config_map("A_b")).await).code, 422);
 }
 
 #[tokio::test]
 async fn unknown_kinds_names_and_namespaces_are_not_found() {
     let server = ApiServer::new();
     let refused = refusal(maps(&server).get("nothing").await);
-    assert_eq!(
-        (refused.code, refused.message.as_str()),
-        (404, "configmaps \"nothing\" not found")
-    );
+    assert_eq!((refused.code, refused.message.as_str()), (404, "configmaps \"nothing\" not found"));
     server.with(|store| store.unregister("configmaps"));
     let refused = refusal(maps(&server).list(&ListParams::default()).await);
     assert_eq!(
@@ -82,10 +61,7 @@ async fn unknown_kinds_names_and_namespaces_are_not_found() {
     );
     let elsewhere: Api<Job> = Api::namespaced(server.client(), "nowhere");
     let refused = refusal(elsewhere.create(&PostParams::default(), &job("a")).await);
-    assert_eq!(
-        (refused.code, refused.message.as_str()),
-        (404, "namespaces \"nowhere\" not found")
-    );
+    assert_eq!((refused.code, refused.message.as_str()), (404, "namespaces \"nowhere\" not found"));
 }
 
 #[tokio::test]
@@ -100,25 +76,11 @@ async fn pages_show_one_revision() {
     server.put(&config_map("m9"));
     server.with(|store| store.remove("configmaps", "default", "m4"));
     let token = first.metadata.continue_.clone().unwrap();
-    let rest = maps(&server)
-        .list(&ListParams::default().continue_token(&token))
-        .await
-        .unwrap();
+    let rest = maps(&server).list(&ListParams::default().continue_token(&token)).await.unwrap();
     assert_eq!(rest.metadata.resource_version, first.metadata.resource_version);
-    assert_eq!(
-        rest.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(),
-        ["m2", "m3", "m4"]
-    );
+    assert_eq!(rest.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["m2", "m3", "m4"]);
     server.compact();
-    assert_eq!(
-        refusal(
-            maps(&server)
-                .list(&ListParams::default().continue_token(&token))
-                .await
-        )
-        .code,
-        410
-    );
+    assert_eq!(refusal(maps(&server).list(&ListParams::default().continue_token(&token)).await).code, 410);
 }
 
 #[tokio::test]
@@ -137,10 +99,7 @@ async fn selects_by_labels_and_fields() {
         ("tier!=x", "metadata.namespace=default", vec!["b", "c"]),
         ("tier notin (x),tier", "", vec!["b"]),
     ] {
-        let list = maps(&server)
-            .list(&ListParams::default().labels(labels).fields(fields))
-            .await
-            .unwrap();
+        let list = maps(&server).list(&ListParams::default().labels(labels).fields(fields)).await.unwrap();
         assert_eq!(
             list.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(),
             names,
@@ -152,10 +111,7 @@ async fn selects_by_labels_and_fields() {
 #[tokio::test]
 async fn writes_with_an_old_version_conflict() {
     let server = ApiServer::new();
-    let old = maps(&server)
-        .create(&PostParams::default(), &config_map("a"))
-        .await
-        .unwrap();
+    let old = maps(&server).create(&PostParams::default(), &config_map("a")).await.unwrap();
     let patch = |version: Option<String>, value: &str| json!({"metadata": {"resourceVersion": version}, "data": {"a": value}});
     let merge = |body: Value| {
         let api = maps(&server);
@@ -165,37 +121,19 @@ async fn writes_with_an_old_version_conflict() {
     assert_ne!(new.resource_version(), old.resource_version());
     let message = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your \
                    changes to the latest version and try again";
-    assert_eq!(
-        refusal(merge(patch(old.resource_version(), "3")).await).message,
-        message
-    );
-    assert_eq!(
-        refusal(maps(&server).replace("a", &PostParams::default(), &old).await).reason,
-        "Conflict"
-    );
+    assert_eq!(refusal(merge(patch(old.resource_version(), "3")).await).message, message);
+    assert_eq!(refusal(maps(&server).replace("a", &PostParams::default(), &old).await).reason, "Conflict");
     let wrong_uid = refusal(merge(json!({"metadata": {"uid": "other"}})).await);
-    assert!(
-        wrong_uid.code == 409 && wrong_uid.message.contains("Precondition failed: UID"),
-        "{wrong_uid:?}"
-    );
-    maps(&server)
-        .replace("a", &PostParams::default(), &new)
-        .await
-        .unwrap();
+    assert!(wrong_uid.code == 409 && wrong_uid.message.contains("Precondition failed: UID"), "{wrong_uid:?}");
+    maps(&server).replace("a", &PostParams::default(), &new).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_write_that_changes_nothing_is_no_event() {
     let server = ApiServer::new();
-    let before = maps(&server)
-        .create(&PostParams::default(), &config_map("a"))
-        .await
-        .unwrap();
+    let before = maps(&server).create(&PostParams::default(), &config_map("a")).await.unwrap();
     let same = Patch::Merge(json!({"data": {"a": "1", "gone": null}}));
-    let after = maps(&server)
-        .patch("a", &PatchParams::default(), &same)
-        .await
-        .unwrap();
+    let after = maps(&server).patch("a", &PatchParams::default(), &same).await.unwrap();
     assert_eq!(after, before);
     let apply = Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"b": "2"}}));
     let params = PatchParams::apply("tests").force();
@@ -210,24 +148,12 @@ async fn apply_creates_and_gives_up_what_it_no_longer_sends() {
     let server = ApiServer::new();
     let params = PatchParams::apply("tests").force();
     let apply = |data: Value| Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data}));
-    maps(&server)
-        .patch("a", &params, &apply(json!({"x": "1", "y": "1"})))
-        .await
-        .unwrap();
+    maps(&server).patch("a", &params, &apply(json!({"x": "1", "y": "1"}))).await.unwrap();
     let by_hand = Patch::Merge(json!({"data": {"z": "1"}}));
-    maps(&server)
-        .patch("a", &PatchParams::default(), &by_hand)
-        .await
-        .unwrap();
-    let now = maps(&server)
-        .patch("a", &params, &apply(json!({"x": "2"})))
-        .await
-        .unwrap();
+    maps(&server).patch("a", &PatchParams::default(), &by_hand).await.unwrap();
+    let now = maps(&server).patch("a", &params, &apply(json!({"x": "2"}))).await.unwrap();
     let data: Vec<_> = now.data.unwrap().into_iter().collect();
-    assert_eq!(
-        data,
-        [("x".to_owned(), "2".to_owned()), ("z".to_owned(), "1".to_owned())]
-    );
+    assert_eq!(data, [("x".to_owned(), "2".to_owned()), ("z".to_owned(), "1".to_owned())]);
 }
 
 #[tokio::test]
@@ -235,18 +161,12 @@ async fn status_and_the_rest_are_apart() {
     let server = ApiServer::new();
     let mut with_status = job("a");
     with_status.status = Some(decode(json!({"succeeded": 1})));
-    let created = jobs(&server)
-        .create(&PostParams::default(), &with_status)
-        .await
-        .unwrap();
+    let created = jobs(&server).create(&PostParams::default(), &with_status).await.unwrap();
     assert_eq!(created.status, None);
     let both = Patch::Merge(
         json!({"metadata": {"labels": {"l": "1"}}, "spec": {"suspend": true}, "status": {"failed": 1}}),
     );
-    let main = jobs(&server)
-        .patch("a", &PatchParams::default(), &both)
-        .await
-        .unwrap();
+    let main = jobs(&server).patch("a", &PatchParams::default(), &both).await.unwrap();
     assert_eq!(
         (main.spec.unwrap().suspend, main.status, main.metadata.generation),
         (Some(true), None, Some(2))
@@ -254,15 +174,9 @@ async fn status_and_the_rest_are_apart() {
     let both = Patch::Merge(
         json!({"metadata": {"labels": {"l": "2"}}, "spec": {"suspend": false}, "status": {"failed": 1}}),
     );
-    let status = jobs(&server)
-        .patch_status("a", &PatchParams::default(), &both)
-        .await
-        .unwrap();
+    let status = jobs(&server).patch_status("a", &PatchParams::default(), &both).await.unwrap();
     assert_eq!(status.labels()["l"], "1");
-    assert_eq!(
-        (status.spec.unwrap().suspend, status.status.unwrap().failed),
-        (Some(true), Some(1))
-    );
+    assert_eq!((status.spec.unwrap().suspend, status.status.unwrap().failed), (Some(true), Some(1)));
     assert_eq!(status.metadata.generation, Some(2));
 }
 
@@ -271,9 +185,7 @@ async fn admission_refuses_in_its_own_words() {
     let server = ApiServer::new();
     let kind = server.with(|store| store.kind("pods"));
     server.with(|store| {
-        store.on_create("pods", move |_| {
-            Err(Status::forbidden(&kind, "p", "exceeded quota: small"))
-        });
+        store.on_create("pods", move |_| Err(Status::forbidden(&kind, "p", "exceeded quota: small")));
     });
     let pods: Api<Pod> = Api::namespaced(server.client(), "default");
     let pod = owned_pod("p", &server.put(&job("a")));
@@ -295,34 +207,20 @@ async fn metadata_alone_can_be_read() {
 async fn two_clients_are_told_apart() {
     let server = ApiServer::new();
     let other: Api<ConfigMap> = Api::namespaced(server.client_as("operator-b"), "default");
-    maps(&server)
-        .create(&PostParams::default(), &config_map("a"))
-        .await
-        .unwrap();
+    maps(&server).create(&PostParams::default(), &config_map("a")).await.unwrap();
     let mark = server.mark();
-    other
-        .create(&PostParams::default(), &config_map("a"))
-        .await
-        .unwrap_err();
+    other.create(&PostParams::default(), &config_map("a")).await.unwrap_err();
     let record = server.record().since(mark);
-    assert_eq!(
-        record.to_string(),
-        "   2 operator-b create configmaps default/ -> 409\n"
-    );
-    assert_eq!(
-        server.record().by("operator").count(Verb::Create, "configmaps"),
-        1
-    );
+    assert_eq!(record.to_string(), "   2 operator-b create configmaps default/ -> 409\n");
+    assert_eq!(server.record().by("operator").count(Verb::Create, "configmaps"), 1);
 }
 
 #[test]
 fn equal_requests_give_equal_clusters() {
     let run = |seed| {
         let mut store = Store::with_seed(seed);
-        let (head, ()) = http::Request::post("/api/v1/namespaces/default/configmaps?")
-            .body(())
-            .unwrap()
-            .into_parts();
+        let (head, ()) =
+            http::Request::post("/api/v1/namespaces/default/configmaps?").body(()).unwrap().into_parts();
         let body = json!({"metadata": {"generateName": "m-"}}).to_string();
         let request = Request::from_http("tests", &head, body.as_bytes()).unwrap();
         let first = store.handle(&request).body;

@@ -24,10 +24,7 @@ async fn a_watch_resumes_and_is_told_when_it_cannot() {
     assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Added(m)) if m.name_any() == "a"));
     server.compact();
     server.with(|store| store.remove("configmaps", "default", "a"));
-    assert!(matches!(
-        events.try_next().await.unwrap(),
-        Some(WatchEvent::Deleted(_))
-    ));
+    assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Deleted(_))));
     let mut late = api.watch(&WatchParams::default(), &before).await.unwrap().boxed();
     assert!(matches!(late.try_next().await.unwrap(), Some(WatchEvent::Error(status)) if status.code == 410));
     assert!(late.try_next().await.unwrap().is_none());
@@ -43,10 +40,7 @@ async fn a_labelled_watch_sees_objects_come_and_go() {
         let label = Patch::Merge(json!({"metadata": {"labels": {"on": value}}}));
         api.patch("a", &PatchParams::default(), &label).await.unwrap();
     }
-    assert!(matches!(
-        events.try_next().await.unwrap(),
-        Some(WatchEvent::Added(_))
-    ));
+    assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Added(_))));
     assert!(
         matches!(events.try_next().await.unwrap(), Some(WatchEvent::Deleted(m)) if m.labels()["on"] == "1")
     );
@@ -56,18 +50,9 @@ async fn a_labelled_watch_sees_objects_come_and_go() {
 async fn an_idle_watch_gets_bookmarks_and_ends_in_time() {
     let server = ApiServer::new();
     let started = tokio::time::Instant::now();
-    let events = maps(&server)
-        .watch(&WatchParams::default().timeout(100), "0")
-        .await
-        .unwrap();
+    let events = maps(&server).watch(&WatchParams::default().timeout(100), "0").await.unwrap();
     let events: Vec<_> = events.try_collect().await.unwrap();
-    assert!(
-        matches!(
-            events.as_slice(),
-            [WatchEvent::Bookmark(_), WatchEvent::Bookmark(_)]
-        ),
-        "{events:?}"
-    );
+    assert!(matches!(events.as_slice(), [WatchEvent::Bookmark(_), WatchEvent::Bookmark(_)]), "{events:?}");
     assert_eq!(started.elapsed(), Duration::from_secs(100));
 }
 
@@ -104,11 +89,7 @@ fn watch(server: &ApiServer, config: watcher::Config) -> Events {
 async fn converge(server: &ApiServer, events: &mut Events, mirror: &mut Mirror) {
     let wait = async {
         loop {
-            let cluster = server
-                .all::<ConfigMap>()
-                .into_iter()
-                .map(|m| (m.name_any(), m))
-                .collect();
+            let cluster = server.all::<ConfigMap>().into_iter().map(|m| (m.name_any(), m)).collect();
             if mirror.relists > 0 && mirror.known == cluster {
                 return;
             }
@@ -118,11 +99,7 @@ async fn converge(server: &ApiServer, events: &mut Events, mirror: &mut Mirror) 
         }
     };
     let outcome = tokio::time::timeout(Duration::from_mins(20), wait).await;
-    assert!(
-        outcome.is_ok(),
-        "the watcher stays behind; it asked\n{}",
-        server.record()
-    );
+    assert!(outcome.is_ok(), "the watcher stays behind; it asked\n{}", server.record());
 }
 
 /// Creates, changes and removes.
@@ -165,18 +142,11 @@ async fn a_watcher_that_is_cut_behind_a_compaction_relists() {
     for streaming in [false, true] {
         let server = ApiServer::new();
         let config = watcher::Config::default();
-        let config = if streaming {
-            config.streaming_lists()
-        } else {
-            config.page_size(2)
-        };
+        let config = if streaming { config.streaming_lists() } else { config.page_size(2) };
         (0..5).for_each(|n| drop(server.put(&config_map(&format!("old-{n}")))));
         let (mut events, mut mirror) = (watch(&server, config), Mirror::default());
         converge(&server, &mut events, &mut mirror).await;
-        assert_eq!(
-            server.record().count(Verb::List, "configmaps"),
-            if streaming { 0 } else { 3 }
-        );
+        assert_eq!(server.record().count(Verb::List, "configmaps"), if streaming { 0 } else { 3 });
 
         // Cut alone: resumes where it was.
         server.watches("configmaps").afflict(WatchFault::Cut { after: 0 });
@@ -199,11 +169,7 @@ async fn a_watcher_that_is_cut_behind_a_compaction_relists() {
 async fn a_lagging_watch_sends_what_is_released() {
     let server = ApiServer::new();
     server.inject(Rule::watch("configmaps", WatchFault::Lag));
-    let mut events = maps(&server)
-        .watch(&WatchParams::default(), "0")
-        .await
-        .unwrap()
-        .boxed();
+    let mut events = maps(&server).watch(&WatchParams::default(), "0").await.unwrap().boxed();
     churn(&server, 0);
     churn(&server, 1);
     let watches = server.watches("configmaps");
@@ -215,39 +181,20 @@ async fn a_lagging_watch_sends_what_is_released() {
     );
     assert!(tokio::time::timeout(moment, events.next()).await.is_err());
     watches.release(u64::MAX);
-    assert!(matches!(
-        events.try_next().await.unwrap(),
-        Some(WatchEvent::Modified(_))
-    ));
-    assert!(matches!(
-        events.try_next().await.unwrap(),
-        Some(WatchEvent::Added(_))
-    ));
+    assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Modified(_))));
+    assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Added(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_frozen_watch_is_silent_until_thawed() {
     let server = ApiServer::new();
-    let mut events = maps(&server)
-        .watch(&WatchParams::default().timeout(10), "0")
-        .await
-        .unwrap()
-        .boxed();
-    server
-        .watches("configmaps")
-        .afflict(WatchFault::Freeze { after: 0 });
+    let mut events = maps(&server).watch(&WatchParams::default().timeout(10), "0").await.unwrap().boxed();
+    server.watches("configmaps").afflict(WatchFault::Freeze { after: 0 });
     churn(&server, 0);
-    assert!(
-        tokio::time::timeout(Duration::from_hours(1), events.next())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_hours(1), events.next()).await.is_err());
     assert_eq!(server.watches("configmaps").by("operator").count(), 1);
     server.watches("configmaps").thaw();
-    assert!(matches!(
-        events.try_next().await.unwrap(),
-        Some(WatchEvent::Added(_))
-    ));
+    assert!(matches!(events.try_next().await.unwrap(), Some(WatchEvent::Added(_))));
     drop(events);
     assert_eq!(server.watches("").count(), 0);
 }

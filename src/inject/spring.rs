@@ -153,8 +153,9 @@ pub fn env_name(property: &str) -> String {
 
 /// A name without what Spring overlooks when it compares names, whichever way they are written: as property,
 /// as environment variable, in camel case. Equal letters mean that the name might reach the same setting.
+/// (Spring overlooks all but a–z and 0–9, in lower case: `ConfigurationPropertyName.elementsEqual`.)
 pub fn letters(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    name.chars().flat_map(char::to_lowercase).filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Whether setting `name` (a property or a variable, in any spelling) would change who a run is.

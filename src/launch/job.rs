@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::resolve::{ResolvedLaunch, put};
-use crate::api::task_definition::PodSecurity;
+use crate::api::task_definition::{BootVersion, PodSecurity};
 use crate::inject::spring::{EXCLUDE, Identity, Origin, TASK_METRICS_CONFIGURATION, letters, variables};
 use crate::names::{GROUP, MANAGER, VERSION, annotation, job_name, label};
 
@@ -134,26 +134,17 @@ fn inject(container: &mut Container, launch: &ResolvedLaunch, identity: &Identit
     let set = settings(container, &theirs);
     let mut env = Vec::new();
     for variable in variables(identity, &launch.tags, launch.boot_version) {
-        let name = variable.env.name.as_str();
-        if variable.origin == Origin::Identity || name == EXCLUDE || !set.contains(&letters(name)) {
-            env.push(variable.env);
+        if variable.origin == Origin::Identity || !set.contains(&letters(&variable.env.name)) {
+            put(&mut env, variable.env);
         }
     }
-    let excludes_ours = env.iter().any(|v| v.name == EXCLUDE);
-    for mut variable in theirs {
-        if excludes_ours && variable.name == EXCLUDE {
-            let value = variable.value.get_or_insert_default();
-            if !value.contains(TASK_METRICS_CONFIGURATION) {
-                if !value.is_empty() {
-                    value.push(',');
-                }
-                value.push_str(TASK_METRICS_CONFIGURATION);
-            }
-        }
+    for variable in theirs {
         put(&mut env, variable);
     }
-    merge_exclude_argument(container, &env);
     container.env = Some(env);
+    if launch.boot_version == Some(BootVersion::Two) {
+        merge_excludes(container);
+    }
 }
 
 /// What a definition or launch sets itself, by environment or argument, as [`letters`].
@@ -164,19 +155,37 @@ fn settings(container: &Container, env: &[EnvVar]) -> Vec<String> {
     by_env.chain(by_arg).collect()
 }
 
-/// An exclude given as an argument would hide ours in the environment: there the two are merged.
-fn merge_exclude_argument(container: &mut Container, env: &[EnvVar]) {
-    if !env.iter().any(|v| v.name == EXCLUDE) {
-        return;
-    }
-    for arg in container.args.iter_mut().flatten() {
-        let Some((name, value)) = super::overrides::setting(arg) else {
-            continue;
-        };
-        if letters(name) == letters(EXCLUDE) && !value.contains(TASK_METRICS_CONFIGURATION) {
-            *arg = format!("{arg},{TASK_METRICS_CONFIGURATION}");
+/// An exclude of the definition's or launch's own would hide ours: ours is added to each that can be seen.
+fn merge_excludes(container: &mut Container) {
+    let exclude = letters(EXCLUDE);
+    for variable in container.env.iter_mut().flatten() {
+        if letters(&variable.name) == exclude && variable.value_from.is_none() {
+            add_exclude(variable.value.get_or_insert_default(), 0);
         }
     }
+    for arg in container.command.iter_mut().chain(&mut container.args).flatten() {
+        let Some((name, _)) = super::overrides::setting(arg).filter(|(name, _)| letters(name) == exclude)
+        else {
+            continue;
+        };
+        // Behind the dashes, the name and the equals sign; `--name` alone gets one.
+        let from = arg.find(name).unwrap_or_default() + name.len() + 1;
+        if arg.len() < from {
+            arg.push('=');
+        }
+        add_exclude(arg, from);
+    }
+}
+
+/// Adds our exclude to the list that begins at `from`.
+fn add_exclude(text: &mut String, from: usize) {
+    if text.contains(TASK_METRICS_CONFIGURATION) {
+        return;
+    }
+    if text.len() > from {
+        text.push(',');
+    }
+    text.push_str(TASK_METRICS_CONFIGURATION);
 }
 
 /// What the Pod Security Standard `restricted` asks for, where the template says nothing.

@@ -10,10 +10,12 @@ use super::overrides;
 use crate::api::task_definition::{BootVersion, PodSecurity, PropertiesAs, RunPolicy};
 use crate::api::{TaskDefinitionSpec, TaskLaunchSpec};
 use crate::inject::spring::{env_name, identity_key, letters};
-use crate::names::reason;
+use crate::names::{GROUP, reason};
 
 /// Container made from a definition's short form.
 const DEFAULT_CONTAINER: &str = "task";
+/// Property under which Spring finds the tags of all meters.
+const TAGS: &str = "management.metrics.tags";
 
 /// The user's mistake: a word for machines and a sentence that says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,6 +85,7 @@ pub fn resolve(
     parent_execution_id: Option<i64>,
 ) -> Result<ResolvedLaunch, Rejection> {
     overrides::check(&spec.overrides, launch)?;
+    check_metadata(spec)?;
     let mut template = spec.pod_template.clone().unwrap_or_default();
     let pod = template.spec.get_or_insert_default();
     check_pod(pod)?;
@@ -100,6 +103,12 @@ pub fn resolve(
             container.name
         )));
     }
+    if let Some(policy @ ("Always" | "OnFailure")) = container.restart_policy.as_deref() {
+        return Err(Rejection::definition(format!(
+            "container {} has restartPolicy {policy}, so its launches would never end: leave it out; retries are spec.runPolicy.backoffLimit",
+            container.name
+        )));
+    }
     let task_container = container.name.clone();
     Ok(ResolvedLaunch {
         task_name: spec.task_name.clone().unwrap_or_else(|| definition.to_owned()),
@@ -114,6 +123,19 @@ pub fn resolve(
         pod_security: spec.pod_security,
         parent_execution_id,
     })
+}
+
+/// What we read back from Jobs must be what we wrote, and a tag is a setting like any other.
+fn check_metadata(spec: &TaskDefinitionSpec) -> Result<(), Rejection> {
+    for (field, map) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
+        if let Some(key) = map.keys().find(|key| key.split('/').next() == Some(GROUP)) {
+            return Err(Rejection::definition(format!("spec.{field}: {key} is the operator's: remove it")));
+        }
+    }
+    match spec.metrics.tags.keys().find(|key| identity_key(&format!("{TAGS}.{key}"))) {
+        Some(key) => Err(Rejection::identity(&format!("tag {key} in spec.metrics.tags"))),
+        None => Ok(()),
+    }
 }
 
 fn check_pod(pod: &PodSpec) -> Result<(), Rejection> {
@@ -202,8 +224,13 @@ fn add_arguments(
     spec: &TaskDefinitionSpec,
     launch: &TaskLaunchSpec,
 ) -> Result<(), Rejection> {
-    let properties = merged_properties(&spec.properties, launch)?;
+    let by_arg: Vec<String> = launch.args.iter().filter_map(|arg| setting_of(arg)).collect();
+    let by_launch: Vec<String> =
+        launch.properties.keys().map(|key| overrides::relaxed(key)).chain(by_arg.iter().cloned()).collect();
+    let properties = merged_properties(spec, launch, &by_arg, &by_launch)?;
     let mut args = container.args.take().unwrap_or_default();
+    // An option without value stays: the next argument may belong to it.
+    args.retain(|arg| !arg.contains('=') || !setting_of(arg).is_some_and(|name| by_launch.contains(&name)));
     match spec.properties_as {
         PropertiesAs::Arguments => args.extend(properties.iter().map(|(k, v)| format!("--{k}={v}"))),
         PropertiesAs::Environment => {
@@ -218,25 +245,35 @@ fn add_arguments(
     Ok(())
 }
 
-/// A launch's property, also one given as argument, replaces the definition's of the same meaning, whatever its
-/// spelling: Spring would make a list of both.
+/// The property that an argument sets, as Spring compares it.
+fn setting_of(arg: &str) -> Option<String> {
+    overrides::setting(arg).map(|(name, _)| overrides::relaxed(name))
+}
+
+/// What a launch sets, also as argument, replaces what the definition sets of the same meaning, whatever its
+/// spelling: Spring would make a list of both. It is written as the definition spells it, since as environment
+/// variable another spelling may be another property (`a.b_c` and `a.b.c` both become `A_B_C`).
 fn merged_properties(
-    definition: &BTreeMap<String, String>,
+    spec: &TaskDefinitionSpec,
     launch: &TaskLaunchSpec,
+    by_arg: &[String],
+    by_launch: &[String],
 ) -> Result<BTreeMap<String, String>, Rejection> {
-    let by_arg = launch.args.iter().filter_map(|arg| overrides::setting(arg)).map(|(name, _)| name);
-    let replaced: Vec<String> =
-        launch.properties.keys().map(String::as_str).chain(by_arg).map(overrides::relaxed).collect();
     let mut merged = BTreeMap::new();
-    for (key, value) in definition {
+    for (key, value) in &spec.properties {
         check_property_name(key).map_err(Rejection::definition)?;
-        if !replaced.contains(&overrides::relaxed(key)) {
+        if !by_launch.contains(&overrides::relaxed(key)) {
             merged.insert(key.clone(), value.clone());
         }
     }
     for (key, value) in &launch.properties {
         check_property_name(key).map_err(Rejection::denied)?;
-        merged.insert(key.clone(), literal(value));
+        let relaxed = overrides::relaxed(key);
+        if !by_arg.contains(&relaxed) {
+            let mut known = spec.properties.keys().chain(&spec.overrides.properties);
+            let spelling = known.find(|known| overrides::relaxed(known) == relaxed).unwrap_or(key);
+            merged.insert(spelling.clone(), literal(value));
+        }
     }
     Ok(merged)
 }

@@ -9,8 +9,11 @@ use crate::launch::definition::decide;
 /// Condition, warning, and the definition with what was written.
 fn said(definition: &SeenDefinition) -> Option<(String, Option<String>, SeenDefinition)> {
     let (status, warning) = decide(definition, at(0))?;
-    let conditions: Vec<_> =
-        status.conditions.iter().map(|c| format!("{}={}/{}: {}", c.type_, c.status, c.reason, c.message)).collect();
+    let conditions: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|c| format!("{}={}/{}: {}", c.type_, c.status, c.reason, c.message))
+        .collect();
     let mut after = definition.clone();
     after.status = crate::api::seen::Guarded::Read(status);
     Some((conditions.join(" "), warning.map(|w| w.reason), after))
@@ -26,10 +29,15 @@ fn a_good_definition_is_told_so_once() {
 #[test]
 fn a_bad_definition_warns_once_per_reason_and_its_sentence_follows_the_mistake() {
     let (text, warning, after) = said(&definition_of(&json!({"podTemplate": {}}))).unwrap();
-    assert!(text.starts_with("Accepted=False/InvalidDefinition: spec.podTemplate has no container"), "{text}");
+    assert!(
+        text.starts_with("Accepted=False/InvalidDefinition: spec.podTemplate has no container"),
+        "{text}"
+    );
     assert_eq!(warning.as_deref(), Some("InvalidDefinition"));
     assert!(said(&after).is_none());
-    let mut changed = definition_of(&json!({"image": "i", "podTemplate": {"spec": {"restartPolicy": "Always", "containers": []}}}));
+    let mut changed = definition_of(
+        &json!({"image": "i", "podTemplate": {"spec": {"restartPolicy": "Always", "containers": []}}}),
+    );
     changed.status = after.status;
     let (text, warning, _) = said(&changed).unwrap();
     assert!(text.contains("restartPolicy is Always"), "{text}");

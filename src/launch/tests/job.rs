@@ -97,7 +97,9 @@ fn an_exclude_of_the_definition_is_merged_with_ours() {
         let job = boot2(json!({"env": [{"name": name, "value": "com.example.Other"}]}));
         let all = [env(&job, EXCLUDE), env(&job, "spring.autoconfigure.exclude")].concat();
         assert_eq!(all.last().unwrap()["value"], json!(both), "{name}");
-        assert!(all.iter().all(|v| v["value"] == json!(both) || v["value"] == json!(TASK_METRICS_CONFIGURATION)));
+        assert!(
+            all.iter().all(|v| v["value"] == json!(both) || v["value"] == json!(TASK_METRICS_CONFIGURATION))
+        );
     }
     let job = boot2(json!({"env": [{"name": EXCLUDE, "value": ""}]}));
     assert_eq!(value(&job).as_deref(), Some(TASK_METRICS_CONFIGURATION));
@@ -124,7 +126,8 @@ fn an_exclude_of_the_definition_is_merged_with_ours() {
 #[test]
 fn an_exclude_from_elsewhere_is_left_as_it_is() {
     let theirs = json!({"name": EXCLUDE, "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}});
-    let job = built(&json!({"image": "i", "spring": {"bootVersion": "2"}, "env": [theirs]}), &json!({}), None);
+    let job =
+        built(&json!({"image": "i", "spring": {"bootVersion": "2"}, "env": [theirs]}), &json!({}), None);
     assert_eq!(env(&job, EXCLUDE), [theirs]);
 }
 
@@ -138,7 +141,8 @@ fn every_variable_stands_once_and_theirs_wins_over_a_default_of_ours() {
     });
     let job = built(&definition, &json!({}), None);
     let task = task(&job);
-    let names: Vec<&str> = task["env"].as_array().unwrap().iter().filter_map(|v| v["name"].as_str()).collect();
+    let names: Vec<&str> =
+        task["env"].as_array().unwrap().iter().filter_map(|v| v["name"].as_str()).collect();
     let mut unique = names.clone();
     unique.sort_unstable();
     unique.dedup();

@@ -1,12 +1,8 @@
 //! Decisions as tables: what is seen, what is planned. Times are seconds since the launch's creation.
 
 mod definition;
-mod histories;
 mod job;
-mod progress;
 mod resolve;
-mod waiting;
-mod world;
 
 use serde_json::{Value, json};
 
@@ -153,7 +149,9 @@ impl APod {
 
     fn exited(self, code: i32, from: i64, to: i64) -> Self {
         let reason = if code == 0 { "Completed" } else { "Error" };
-        self.ended(&json!({"exitCode": code, "reason": reason, "startedAt": time(from), "finishedAt": time(to)}))
+        self.ended(
+            &json!({"exitCode": code, "reason": reason, "startedAt": time(from), "finishedAt": time(to)}),
+        )
     }
 
     fn ended(self, how: &Value) -> Self {
@@ -171,7 +169,12 @@ impl APod {
     }
 
     fn unschedulable(self) -> Self {
-        self.condition("PodScheduled", "False", "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")
+        self.condition(
+            "PodScheduled",
+            "False",
+            "Unschedulable",
+            "0/1 nodes are available: 1 Insufficient cpu.",
+        )
     }
 
     fn seen(self) -> Arc<SeenPod> {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod};
+use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, annotation_of};
 use crate::api::task_definition::RunPolicy;
 use crate::api::{TaskLaunchSpec, TaskLaunchStatus};
-use crate::names::reason;
+use crate::names::{annotation, reason, stop};
 use job::Owner;
 use resolve::{Rejection, ResolvedLaunch};
 use status::Ending;
@@ -207,42 +207,53 @@ pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
     if s.launch.final_phase().is_some() {
         return after_the_end(s);
     }
-    let spec = match s.launch.spec.as_result() {
-        Ok(spec) => spec,
-        Err(why) => {
-            return wait_for(s, &Rejection { reason: reason::INVALID_SPEC, message: why.to_owned() });
-        }
-    };
+    // A Job goes its way even if the launch's spec cannot be read (any more).
+    let spec = s.launch.spec.as_result();
+    let shutdown = spec.is_ok_and(|spec| spec.shutdown.is_some());
     match &s.job {
-        Some(job) if job.is_owned_by(s.uid()) => progress::decide(s, spec, job),
+        Some(job) if job.is_owned_by(s.uid()) => progress::decide(s, shutdown, job),
         Some(job) => status::end(s, &Ending::failed(reason::JOB_NAME_TAKEN, taken(&JobRef::of(job).name))),
-        None if s.job_was_made() => missing_job(s, spec),
-        None => start(s, spec),
+        None if s.job_was_made() => missing_job(s, shutdown),
+        None => match spec {
+            Ok(spec) => start(s, spec),
+            Err(why) => wait_for(s, &Rejection { reason: reason::INVALID_SPEC, message: why.to_owned() }),
+        },
     }
 }
 
-/// A launch that ended while a queue held its Job back leaves a Job that nobody will ever end.
+/// A launch that is over runs nothing. One that ended while a queue held its Job back leaves a Job that nobody
+/// would ever end; one that ended "before its Job was made" may have one that its cache did not show.
 fn after_the_end(s: &LaunchSnapshot) -> LaunchPlan {
-    let job = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
-    let held_back = job.filter(|job| job.spec.suspend && job.end().is_none() && job.status.active == 0);
-    LaunchPlan { delete_job: held_back.map(|job| JobRef::of(job)), ..LaunchPlan::default() }
+    let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
+    let alive = owned.filter(|job| job.end().is_none() && job.metadata.deletion_timestamp.is_none());
+    match alive {
+        Some(job) if job.spec.suspend && job.status.active == 0 => {
+            LaunchPlan { delete_job: Some(JobRef::of(job)), ..LaunchPlan::default() }
+        }
+        Some(job) if annotation_of(&job.metadata, annotation::STOP).is_none() => {
+            let stop = JobStop { job: JobRef::of(job), why: stop::SHUTDOWN };
+            LaunchPlan { stop_job: Some(stop), ..LaunchPlan::default() }
+        }
+        _ => LaunchPlan::default(),
+    }
 }
 
 /// The Job was made and is not in the cache: the cache lags, or somebody deleted the Job.
-fn missing_job(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
+fn missing_job(s: &LaunchSnapshot, shutdown: bool) -> LaunchPlan {
     if s.evidence.job_is_gone {
         return status::end(
             s,
-            &match spec.shutdown {
-                Some(_) => Ending::stopped("its Job was deleted while it was being stopped"),
-                None => Ending::failed(
+            &if shutdown {
+                Ending::stopped("its Job was deleted while it was being stopped")
+            } else {
+                Ending::failed(
                     reason::JOB_LOST,
                     "its Job was deleted before it ended; it is never run again by itself: create another TaskLaunch",
-                ),
+                )
             },
         );
     }
-    match s.memory.job_made.as_ref().and_then(|made| SHORT.checked_sub(elapsed(made.at, s.now))) {
+    match s.memory.job_made.as_ref().map(|made| rest(SHORT, made.at, s.now)) {
         Some(rest) if !rest.is_zero() => LaunchPlan::wait(rest),
         _ => LaunchPlan::want(Want::Job),
     }
@@ -261,14 +272,14 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
             return status::end(s, &Ending::failed(reason::INVALID_POD, why.as_str()));
         }
         Some(Answer::NamespaceGoes) => return LaunchPlan::wait(ASK_AGAIN),
-        Some(Answer::Refused(at, why)) if elapsed(*at, s.now) < ASK_AGAIN => {
+        Some(Answer::Refused(at, why)) if !rest(ASK_AGAIN, *at, s.now).is_zero() => {
             return wait_for(s, &Rejection { reason: reason::POD_REFUSED, message: why.clone() });
         }
         Some(Answer::Refused(..)) | None => {}
     }
     match accept(s, spec) {
         Err(rejection) => wait_for(s, &rejection),
-        Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue()),
+        Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue(s)),
         Ok(resolved) => match s.evidence.execution_id {
             None => LaunchPlan::want(Want::ExecutionId),
             Some(id) => {
@@ -279,8 +290,14 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
     }
 }
 
-fn overdue() -> Rejection {
-    Rejection { reason: reason::START_DEADLINE_EXCEEDED, message: "the operator saw it too late".to_owned() }
+/// Why a launch that could start now did not start in time.
+fn overdue(s: &LaunchSnapshot) -> Rejection {
+    let status = s.status();
+    if status.reason.as_deref() == Some(reason::POD_REFUSED) {
+        return Rejection { reason: reason::POD_REFUSED, message: status.message.unwrap_or_default() };
+    }
+    let message = "the operator saw it too late".to_owned();
+    Rejection { reason: reason::START_DEADLINE_EXCEEDED, message }
 }
 
 /// The launch as it would run, or what it waits for.
@@ -332,8 +349,10 @@ fn wait_for(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
         rejection.reason,
         reason::DEFINITION_NOT_FOUND | reason::PARENT_NOT_FOUND | reason::PARENT_NOT_STARTED
     );
-    if together && s.age() < TOGETHER {
-        return LaunchPlan::wait(TOGETHER.saturating_sub(s.age()));
+    let created = s.launch.metadata.creation_timestamp.as_ref();
+    let together = created.filter(|_| together).map_or(Duration::ZERO, |t| rest(TOGETHER, t.0, s.now));
+    if !together.is_zero() {
+        return LaunchPlan::wait(together);
     }
     let again = (rejection.reason == reason::POD_REFUSED).then_some(ASK_AGAIN);
     let next = [s.until_start_deadline(), again].into_iter().flatten().min();
@@ -349,6 +368,12 @@ fn taken(owner: &str) -> String {
 /// Time since `then`; none if the clock says that it is yet to come.
 pub(crate) fn elapsed(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+/// What is left of `limit` since `then`. Where `then` is further ahead than that, the clocks disagree: then
+/// there is nothing to wait for, since it might be for hours.
+pub(crate) fn rest(limit: Duration, then: Timestamp, now: Timestamp) -> Duration {
+    if elapsed(now, then) > limit { Duration::ZERO } else { limit.saturating_sub(elapsed(then, now)) }
 }
 
 impl LaunchSnapshot {
@@ -379,11 +404,10 @@ impl LaunchSnapshot {
 
     /// From the Job where there is one: the definition is read once.
     fn start_deadline_seconds(&self) -> i64 {
-        let by_job = self.job.as_ref().and_then(|job| {
-            crate::api::seen::annotation_of(&job.metadata, crate::names::annotation::START_DEADLINE)?
-                .parse()
-                .ok()
-        });
+        let by_job = self
+            .job
+            .as_ref()
+            .and_then(|job| annotation_of(&job.metadata, annotation::START_DEADLINE)?.parse().ok());
         let by_definition =
             || Some(self.definition.as_ref()?.spec.as_result().ok()?.run_policy.start_deadline_seconds);
         by_job.or_else(by_definition).unwrap_or(RunPolicy::default_start_deadline_seconds())

@@ -1,11 +1,13 @@
 //! A launch whose Job exists: running, waiting, being ended, ended.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::status::{self, Ending, Standing};
-use super::{ASK_AGAIN, JobRef, JobStop, LaunchPlan, LaunchSnapshot, NO_POD, SHORT, Want, elapsed};
+use super::{ASK_AGAIN, JobRef, JobStop, LaunchPlan, LaunchSnapshot, NO_POD, SHORT, Want, rest};
+use crate::api::Phase;
 use crate::api::seen::{ContainerStatus, JobCondition, SeenJob, SeenPod, Terminated, annotation_of};
-use crate::api::{Phase, TaskLaunchSpec};
 use crate::names::{annotation, reason, stop};
 
 /// What the kubelet says when an image cannot be had.
@@ -21,7 +23,7 @@ const IMAGE_REASONS: [&str; 7] = [
 /// What the kubelet says when a container cannot be made from its specification.
 const CONFIG_REASONS: [&str; 3] = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
 
-pub(super) fn decide(s: &LaunchSnapshot, spec: &TaskLaunchSpec, job: &SeenJob) -> LaunchPlan {
+pub(super) fn decide(s: &LaunchSnapshot, shutdown: bool, job: &SeenJob) -> LaunchPlan {
     if let Some(end) = job.end() {
         return ended(s, job, end);
     }
@@ -29,8 +31,14 @@ pub(super) fn decide(s: &LaunchSnapshot, spec: &TaskLaunchSpec, job: &SeenJob) -
         // Somebody deletes it: the next event, or its absence, tells how it ended.
         return LaunchPlan::wait(SHORT);
     }
-    let task = Task::of(s, job);
-    match why_stop(s, spec, job, &task) {
+    let task = Task::of(s, job, |_| true);
+    match why_stop(s, shutdown, job, &task) {
+        // Pods that only the Job controller has seen may run: to end them takes more than a silent watch.
+        Some(stop::START_DEADLINE)
+            if task.pod.is_none() && job.status.active > 0 && !s.evidence.pods_were_read =>
+        {
+            LaunchPlan::want(Want::Pods)
+        }
         Some(why) => stopping(s, job, &task, why),
         None => going(s, job, &task),
     }
@@ -38,32 +46,39 @@ pub(super) fn decide(s: &LaunchSnapshot, spec: &TaskLaunchSpec, job: &SeenJob) -
 
 /// What the pods say about the task's container.
 struct Task<'a> {
+    /// The last attempt.
     pod: Option<&'a SeenPod>,
+    /// The container in it.
     container: Option<&'a ContainerStatus>,
+    /// When the container of the last attempt that got so far started.
+    started: Option<Timestamp>,
 }
 
 impl<'a> Task<'a> {
-    fn of(s: &'a LaunchSnapshot, job: &SeenJob) -> Self {
+    /// Among the pods that `may_be` it.
+    fn of(s: &'a LaunchSnapshot, job: &'a SeenJob, may_be: impl Fn(&SeenPod) -> bool) -> Self {
         let name = annotation_of(&job.metadata, annotation::TASK_CONTAINER);
-        let pod = s.pods.last().map(AsRef::as_ref);
-        Self { pod, container: pod.and_then(|pod| pod.task_container(name)) }
+        let mut attempts = s.pods.iter().rev().map(AsRef::as_ref);
+        let started = attempts.clone().find_map(|pod| started(pod.task_container(name)?));
+        let pod = attempts.find(|pod| may_be(pod));
+        Self { pod, container: pod.and_then(|pod| pod.task_container(name)), started }
     }
 
     fn terminated(&self) -> Option<&'a Terminated> {
         self.container?.state.terminated.as_ref()
     }
 
-    fn started(&self) -> Option<Timestamp> {
-        let state = &self.container?.state;
-        let running = state.running.as_ref().and_then(|r| r.started_at.as_ref());
-        let terminated = state.terminated.as_ref().and_then(|t| t.started_at.as_ref());
-        // The kubelet gives the epoch for a container that could not be started.
-        running.or(terminated).map(|t| t.0).filter(|t| t.as_second() > 0)
-    }
-
     fn pod_name(&self) -> Option<String> {
         self.pod?.metadata.name.clone()
     }
+}
+
+fn started(container: &ContainerStatus) -> Option<Timestamp> {
+    let state = &container.state;
+    let running = state.running.as_ref().and_then(|r| r.started_at.as_ref());
+    let terminated = state.terminated.as_ref().and_then(|t| t.started_at.as_ref());
+    // The kubelet gives the epoch for a container that could not be started.
+    running.or(terminated).map(|t| t.0).filter(|t| t.as_second() > 0)
 }
 
 fn attempts(job: &SeenJob) -> Option<i32> {
@@ -72,21 +87,16 @@ fn attempts(job: &SeenJob) -> Option<i32> {
 }
 
 fn has_started(s: &LaunchSnapshot, task: &Task<'_>) -> bool {
-    task.started().is_some() || s.launch.status.as_result().is_ok_and(|status| status.start_time.is_some())
+    task.started.is_some() || s.launch.status.as_result().is_ok_and(|status| status.start_time.is_some())
 }
 
-fn why_stop(
-    s: &LaunchSnapshot,
-    spec: &TaskLaunchSpec,
-    job: &SeenJob,
-    task: &Task<'_>,
-) -> Option<&'static str> {
+fn why_stop(s: &LaunchSnapshot, shutdown: bool, job: &SeenJob, task: &Task<'_>) -> Option<&'static str> {
     match annotation_of(&job.metadata, annotation::STOP) {
         Some(stop::START_DEADLINE) => return Some(stop::START_DEADLINE),
         Some(_) => return Some(stop::SHUTDOWN),
         None => {}
     }
-    if spec.shutdown.is_some() {
+    if shutdown {
         return Some(stop::SHUTDOWN);
     }
     (s.start_deadline_passed() && !has_started(s, task)).then_some(stop::START_DEADLINE)
@@ -116,7 +126,7 @@ fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static st
         reason,
         message: &message,
         warn,
-        started: task.started(),
+        started: task.started,
         pod_name: task.pod_name(),
         attempts: attempts(job),
     };
@@ -127,21 +137,22 @@ fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static st
 
 fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
     let created = job.metadata.creation_timestamp.as_ref().map_or(s.now, |t| t.0);
-    let age = elapsed(created, s.now);
     let podless = task.pod.is_none() && !job.spec.suspend;
     if podless
-        && age >= NO_POD
-        && s.memory.refusal.as_ref().is_none_or(|(at, _)| elapsed(*at, s.now) >= ASK_AGAIN)
+        && rest(NO_POD, created, s.now).is_zero()
+        && s.memory.refusal.as_ref().is_none_or(|(at, _)| rest(ASK_AGAIN, *at, s.now).is_zero())
     {
         return LaunchPlan::want(Want::Refusal);
     }
     let started = has_started(s, task);
     let mut next: Vec<_> = (!started).then(|| s.until_start_deadline()).into_iter().flatten().collect();
     if podless {
-        next.push(if age < NO_POD { NO_POD.saturating_sub(age) } else { ASK_AGAIN });
+        let unasked = rest(NO_POD, created, s.now);
+        next.push(if unasked.is_zero() { ASK_AGAIN } else { unasked });
     }
-    if age < SHORT {
-        next.push(SHORT.saturating_sub(age));
+    let short = rest(SHORT, created, s.now);
+    if !short.is_zero() {
+        next.push(short);
         return LaunchPlan { next: next.into_iter().min(), ..LaunchPlan::default() };
     }
     let (reason, message) = if started { (reason::RUNNING, String::new()) } else { obstacle(s, job, task) };
@@ -150,7 +161,7 @@ fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
         reason,
         message: &message,
         warn: !matches!(reason, reason::RUNNING | reason::STARTING | reason::SUSPENDED),
-        started: task.started(),
+        started: task.started,
         pod_name: task.pod_name(),
         attempts: attempts(job),
     };
@@ -210,21 +221,25 @@ fn not_started(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> Ending {
     Ending { pod_name: task.pod_name(), ..Ending::failed(reason, message) }
 }
 
-/// The Job is over. Its pod's last state may arrive a moment later.
+/// The Job is over. Its pods' last states may arrive a moment later.
 fn ended(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition) -> LaunchPlan {
-    let task = Task::of(s, job);
+    let complete = end.type_ == "Complete";
+    // A pod that failed is not the one that made its Job complete.
+    let task = Task::of(s, job, |pod| !complete || pod.status.phase.as_deref() != Some("Failed"));
     let told = task.terminated().is_some() || task.pod.is_some_and(SeenPod::is_over);
-    let counted = job.status.active + job.status.failed + job.status.succeeded > 0;
-    let never_ran = annotation_of(&job.metadata, annotation::STOP) == Some(stop::START_DEADLINE)
-        || task.container.is_some_and(|c| c.state.waiting.is_some() && end.type_ == "Failed");
-    let pod_expected = !never_ran && (counted || task.pod.is_some());
-    if !told && pod_expected && !s.evidence.pods_were_read {
-        let over = end.last_transition_time.as_ref().map_or(s.now, |t| t.0);
-        let rest = SHORT.saturating_sub(elapsed(over, s.now));
+    let counted = usize::try_from(job.status.active + job.status.failed + job.status.succeeded);
+    let counted = counted.unwrap_or_default();
+    let last_is_seen = told && (complete || s.pods.len() >= counted);
+    let pod_expected = counted > 0 || task.pod.is_some();
+    if !last_is_seen && pod_expected && !s.evidence.pods_were_read {
+        let rest = end.last_transition_time.as_ref().map_or(Duration::ZERO, |t| rest(SHORT, t.0, s.now));
         return if rest.is_zero() { LaunchPlan::want(Want::Pods) } else { LaunchPlan::wait(rest) };
     }
     let mut ending = outcome(s, job, end, &task);
-    if !told && pod_expected && ending.phase != Phase::Succeeded {
+    let never_ran = ending.started.is_none()
+        && annotation_of(&job.metadata, annotation::STOP) == Some(stop::START_DEADLINE)
+        || task.container.is_some_and(|c| c.state.waiting.is_some());
+    if !told && pod_expected && !never_ran {
         let rest = ending.message.map(|m| format!("; {m}")).unwrap_or_default();
         ending.message = Some(format!("PodGone: the pod was gone before its exit code was seen{rest}"));
     }
@@ -236,7 +251,7 @@ fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_
     let finished = told.and_then(|t| t.finished_at.as_ref()).filter(|t| t.0.as_second() > 0);
     let facts = |ending: Ending| Ending {
         exit_code: told.map(|t| t.exit_code),
-        started: task.started(),
+        started: task.started,
         ended: finished.or(end.last_transition_time.as_ref()).map(|t| t.0),
         pod_name: task.pod_name(),
         attempts: attempts(job),
@@ -244,8 +259,12 @@ fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_
     };
     let complete = end.type_ == "Complete";
     match annotation_of(&job.metadata, annotation::STOP) {
-        Some(stop::START_DEADLINE) if !complete => {
+        Some(stop::START_DEADLINE) if !complete && task.started.is_none() => {
             return Ending { ended: None, ..not_started(s, job, task) };
+        }
+        Some(stop::START_DEADLINE) if !complete => {
+            let late = format!("started later than within {} s", s.start_deadline_seconds());
+            return facts(Ending::failed(reason::START_DEADLINE_EXCEEDED, late + &words(told)));
         }
         Some(stop::SHUTDOWN) => {
             let how = told.map_or_else(String::new, |t| format!(" with exit code {}", t.exit_code));
@@ -263,7 +282,8 @@ fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_
 
 /// Why a Job failed, from the nearest witness: deadline, pod, container, Job.
 fn failure(end: &JobCondition, task: &Task<'_>) -> (&'static str, String) {
-    if end.reason.as_deref() == Some("DeadlineExceeded") {
+    let by_kubelet = || task.pod.and_then(|pod| pod.status.reason.as_deref()) == Some("DeadlineExceeded");
+    if end.reason.as_deref() == Some("DeadlineExceeded") || by_kubelet() {
         return (
             reason::DEADLINE_EXCEEDED,
             "ran longer than activeDeadlineSeconds".to_owned() + &words(task.terminated()),
@@ -271,8 +291,12 @@ fn failure(end: &JobCondition, task: &Task<'_>) -> (&'static str, String) {
     }
     let told = task.terminated();
     if told.and_then(|t| t.reason.as_deref()) == Some("OOMKilled") {
-        let message = "OOMKilled: the task was killed at its memory limit: raise resources.limits.memory";
-        return (reason::OOM_KILLED, message.to_owned());
+        let sentence = "OOMKilled: the task was killed at its memory limit: raise resources.limits.memory";
+        let said = told.and_then(|t| t.message.as_deref()).map(str::trim).filter(|m| !m.is_empty());
+        return (
+            reason::OOM_KILLED,
+            said.map_or_else(|| sentence.to_owned(), |m| format!("{sentence}: {m}")),
+        );
     }
     if let Some(lost) = task.pod.and_then(disruption) {
         return lost;

@@ -56,7 +56,8 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
 
     let sentence = next.message.clone().unwrap_or_default();
     let made = next.job_name.is_some();
-    let started = next.start_time.is_some();
+    // What succeeded has run, even if nobody saw when.
+    let started = next.start_time.is_some() || ending.phase == Phase::Succeeded;
     let not_started = if started { reason::STARTED } else { reason::NEVER_STARTED };
     let mut drafts =
         Vec::from_iter(made.then(|| Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, "")));
@@ -73,6 +74,10 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
 pub(super) fn waiting(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
     let mut next = s.status();
     next.phase = Some(Phase::Pending);
+    // What quota says names numbers that change with every try; a mistake's sentence changes with the mistake.
+    if rejection.reason != reason::POD_REFUSED {
+        next.reason = None;
+    }
     say(&mut next, rejection.reason, &rejection.message);
     let sentence = next.message.clone().unwrap_or_default();
     let refusal = |type_| Draft::new(type_, false, rejection.reason, sentence.clone());

@@ -2,7 +2,10 @@
 
 mod definition;
 mod job;
+mod outcome;
+mod progress;
 mod resolve;
+mod waiting;
 
 use serde_json::{Value, json};
 
@@ -324,12 +327,10 @@ fn status_line(status: &TaskLaunchStatus) -> String {
 
 /// Compares a whole table at once, so that one run shows all that changed.
 fn check<'a>(table: impl IntoIterator<Item = (&'a str, Case, &'a str)>) {
-    let mut wrong = String::new();
-    for (what, case, expected) in table {
-        let plan = line(&case.decide());
-        if plan != expected {
-            wrong += &format!("\n{what}\n  expected {expected}\n  planned  {plan}\n");
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    let planned = table.into_iter().map(|(what, case, expected)| (what, line(&case.decide()), expected));
+    let wrong: Vec<_> = planned
+        .filter(|(_, plan, expected)| plan != expected)
+        .map(|(what, plan, expected)| format!("\n{what}\n  expected {expected}\n  planned  {plan}\n"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }

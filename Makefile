@@ -6,7 +6,7 @@ CARGO ?= cargo
 # local: a one-node Kubernetes of its own. current: the cluster of the current kube context.
 CLUSTER ?= local
 # Environment of kubectl and helm for the local cluster.
-ENV = eval "$$(tests/cluster/cluster env)"
+ENV = env=$$(tests/cluster/cluster env) && eval "$$env"
 
 .PHONY: help
 help: ## List the targets
@@ -27,7 +27,7 @@ lint: ## Check format and lints
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 
 unit: ## Run all tests that need no cluster
-	@export $$(tests/tools) && $(CARGO) test --locked
+	@tools=$$(tests/tools) && export $$tools && $(CARGO) test --locked
 
 e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare
@@ -43,5 +43,5 @@ cluster-down: ## Remove the local cluster
 .PHONY: generate
 generate: ## Write crds/, deploy/, the chart's CRDs and docs/reference.md from the code
 	$(CARGO) run --locked --quiet -- crds --dir crds
-	@export $$(tests/tools) && charts/render >deploy/millrace.yaml
-	@export $$(tests/tools) && UPDATE_DOCS=1 $(CARGO) test --locked --quiet --test it reference
+	@tools=$$(tests/tools) && export $$tools && charts/render >deploy/millrace.yaml
+	@tools=$$(tests/tools) && export $$tools && UPDATE_DOCS=1 $(CARGO) test --locked --quiet --test it reference

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
@@ -100,9 +101,11 @@ impl<T: Resource<DynamicType = ()>> Objects<T> {
         }
     }
 
+    /// What was seen already is not seen again, nor is what is older: a watch that falls behind our own writes
+    /// ([`Seen::wrote`]) must not make a finished launch look unfinished.
     fn put(&mut self, name: Name, object: T) -> Option<Touched<T>> {
         let old = self.by_name.get(&name).cloned();
-        if old.as_ref().is_some_and(|old| old.meta().resource_version == object.meta().resource_version) {
+        if old.as_ref().is_some_and(|old| !is_newer(object.meta(), old.meta())) {
             return None;
         }
         let new = Arc::new(object);
@@ -214,7 +217,16 @@ impl Cached for SeenPod {
     }
 }
 
-fn launch_of(name: &Name, meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Option<Name> {
+/// Kubernetes compares the versions of one object as numbers; what is no number is only equal or different.
+fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
+    let version = |meta: &ObjectMeta| meta.resource_version.as_ref()?.parse::<u64>().ok();
+    match (version(new), version(old)) {
+        (Some(new_version), Some(old_version)) if new.uid == old.uid => new_version > old_version,
+        _ => new.resource_version != old.resource_version || new.uid != old.uid,
+    }
+}
+
+fn launch_of(name: &Name, meta: &ObjectMeta) -> Option<Name> {
     Some(name.sibling(label_of(meta, label::LAUNCH)?))
 }
 
@@ -388,3 +400,6 @@ pub fn sort_by_age(pods: &mut [Arc<SeenPod>]) {
         (pod.metadata.creation_timestamp.as_ref().map(|t| t.0), pod.metadata.name.clone())
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::cache::{Name, sort_by_age};
 use super::error::Error;
 use super::{Clock, Cluster};
 use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
-use crate::launch::{Evidence, LaunchSnapshot, Parent, Want};
+use crate::launch::{Evidence, LaunchSnapshot, MadeJob, Parent, Want};
 use crate::names::{job_name, label};
 
 /// The machine's clock: the only place that reads it.
@@ -45,8 +45,20 @@ impl Cluster {
         let job = seen.job(&job_of(name, &launch));
         let pods = job.as_ref().map(|job| seen.pods_of(job, name)).unwrap_or_default();
         drop(seen);
-        let memory = self.memories.of(name, launch.metadata.uid.as_deref().unwrap_or_default());
         let now = (self.clock)();
+        let uid = launch.metadata.uid.as_deref().unwrap_or_default();
+        let mut memory = self.memories.of(name, uid);
+        let owned = job.as_ref().filter(|job| job.is_owned_by(uid) && launch.final_phase().is_none());
+        if let Some(job) = owned.filter(|_| memory.job_made.is_none()) {
+            // A predecessor's Job that vanishes before any status names it must not be made again.
+            memory.job_made = Some(MadeJob {
+                at: now,
+                name: job.name_any(),
+                uid: job.uid(),
+                execution_id: job.execution_id(),
+            });
+            self.memories.change(name, uid, |known| known.job_made.clone_from(&memory.job_made));
+        }
         Some(LaunchSnapshot {
             now,
             launch,

@@ -1,11 +1,13 @@
 //! Decisions as tables: what is seen, what is planned. Times are seconds since the launch's creation.
 
 mod definition;
+mod histories;
 mod job;
 mod outcome;
 mod progress;
 mod resolve;
 mod waiting;
+mod world;
 
 use serde_json::{Value, json};
 

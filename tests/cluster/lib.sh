@@ -62,7 +62,15 @@ cached() {
 cached_by_key() {
   local key
   key=$("$1_key")
-  cached "$1" "$key" "${@:2}"
+  cached "$1" "$key" build_unchanged "$key" "$@"
+}
+
+# What was built while its inputs changed must not get a name made from them.
+build_unchanged() {
+  local key=$1 after
+  "${@:3}"
+  after=$("$2_key")
+  [[ $after == "$key" ]] || die "the sources of $2 changed while it was built; start again"
 }
 
 # is_cached NAME: is it there, by the key that NAME_key prints?

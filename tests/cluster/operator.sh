@@ -1,6 +1,6 @@
 # The operator's image, built from the checkout without a container engine.
 # shellcheck shell=bash disable=SC2164 # who sources this stops on errors
-# Needs lib.sh. `operator` prints the folder with image.tar.
+# Needs lib.sh. `operator` prints the folder with millrace.tar.
 
 OPERATOR_VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$CHECKOUT/Cargo.toml" | head -1)
 OPERATOR_NAME=localhost/millrace:$OPERATOR_VERSION
@@ -15,22 +15,24 @@ operator_key() (
     # Some are not there (yet), which find calls a failure.
     { find "${OPERATOR_INPUTS[@]}" -type f -print0 2>/dev/null || :; } | LC_ALL=C sort -z | xargs -0 sha256sum
     rustc -vV
-  } | key "$HERE"/kubernetes/image/*.go
+  } | key "$HERE"/kubernetes/image/*.go "$HERE/operator.sh"
 )
 
 # Static, so that the image needs no system. With a target named, the flag does
 # not hold for build scripts and procedural macros, which cannot be static. One
-# target folder for all checkouts: they share the dependencies.
+# target folder for all checkouts: they share the dependencies. The same code as a
+# release, less optimised: half the time to build, and a third after a change.
 build_operator() {
   local target out
   cd "$CHECKOUT"
   target=$(rustc -vV | sed -n 's/^host: //p')
   CARGO_TARGET_DIR=$CACHE/target CARGO_TERM_COLOR=never RUSTFLAGS='-C target-feature=+crt-static' \
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     nice -n 5 cargo build --release --locked --bin millrace --target "$target"
   out=$CACHE/target/$target/release
   no_input_is_missing "$out/millrace.d"
   "$HERE/image" --name "$OPERATOR_NAME" --entrypoint '["/millrace"]' --user 65532:65532 \
-    --add "$out/millrace:/millrace" --out "$1/image.tar"
+    --add "$out/millrace:/millrace" --out "$1/millrace.tar"
 }
 
 # The compiler names the files it read; each must be part of the key, or a change

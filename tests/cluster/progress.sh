@@ -3,7 +3,7 @@
 # Needs lib.sh. Steps run in process groups of their own, so that an interrupt
 # can end each with all its children.
 
-declare -A STEP_NAME=() STEP_LOG=() STEP_START=()
+declare -A STEP_NAME=() STEP_LOG=() STEP_START=() STEP_EXPECTED=()
 # Where the output of steps goes while they run; shown only if one fails.
 STEP_LOGS=$(mktemp -d "${TMPDIR:-/tmp}/millrace-steps.XXXXXX")
 
@@ -16,7 +16,7 @@ begin() {
   set -m
   (set -e && "$@") >"$log" 2>&1 </dev/null &
   set +m
-  STEP_NAME[$!]=$what STEP_LOG[$!]=$log STEP_START[$!]=$SECONDS
+  STEP_NAME[$!]=$what STEP_LOG[$!]=$log STEP_START[$!]=$SECONDS STEP_EXPECTED[$!]=${expected%%[,;]*}
 }
 
 # finish: waits for all steps; the first that fails ends the others and us.
@@ -41,7 +41,7 @@ nap() { read -rt "$1" _ <> <(:) || :; }
 tick() {
   local pid line=
   for pid in "${!STEP_NAME[@]}"; do
-    line+="${line:+, }${STEP_NAME[$pid]} $(duration $((SECONDS - STEP_START[$pid])))"
+    line+="${line:+; }${STEP_NAME[$pid]}: $(duration $((SECONDS - STEP_START[$pid]))) of ${STEP_EXPECTED[$pid]}"
   done
   if (($1)); then printf '\r\033[K    … %s' "${line:0:${COLUMNS:-100}}" >&2; else say "    … $line"; fi
 }

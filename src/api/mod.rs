@@ -35,3 +35,6 @@ fn unwrap_descriptions(schema: &mut JSONSchemaProps) {
     }
     schema.properties.iter_mut().flatten().for_each(|(_, property)| unwrap_descriptions(property));
 }
+
+#[cfg(test)]
+mod tests;

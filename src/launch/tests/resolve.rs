@@ -408,3 +408,50 @@ fn what_a_launch_may_not_add() {
         ),
     ]);
 }
+
+/// What the kubelet makes of an argument (k8s.io/kubernetes, third_party/forked/golang/expansion).
+fn expanded(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut out, mut at) = (String::new(), 0);
+    while at < chars.len() {
+        let rest = &chars[at + 1..];
+        let end = rest.iter().position(|c| *c == ')');
+        match (chars[at], rest.first(), end) {
+            ('$', Some('$'), _) => at += 1,
+            ('$', Some('('), Some(end)) => {
+                out += "EXPANDED";
+                at += end + 2;
+                continue;
+            }
+            _ => {}
+        }
+        out.push(chars[at]);
+        at += 1;
+    }
+    out
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_launchs_argument_arrives_as_it_was_given(text in "[$()aé ]{0,12}") {
+        let definition = json!({"image": "i", "args": ["$(A)"], "overrides": {"args": "Any", "properties": ["p"]}});
+        let args = args(&definition, &json!({"args": [text], "properties": {"p": text}}));
+        let args: Vec<_> = args.iter().map(|arg| expanded(arg)).collect();
+        proptest::prop_assert_eq!(args, ["EXPANDED".to_owned(), format!("--p={text}"), text]);
+    }
+
+    #[test]
+    fn whatever_a_launch_gives_is_resolved_or_refused(arg in ".{0,20}", name in ".{0,20}", value in ".{0,20}") {
+        let definition = json!({"image": "i", "overrides": {"args": "Any", "properties": [name, "spring.application.json"]}});
+        for launch in [
+            json!({"args": [arg, format!("--{name}={value}")], "properties": {name.as_str(): value}}),
+            json!({"properties": {"spring.application.json": value}}),
+        ] {
+            if let Err(rejection) = resolved(&definition, &launch) {
+                proptest::prop_assert!(!rejection.message.is_empty());
+            }
+        }
+    }
+}

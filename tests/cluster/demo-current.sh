@@ -52,7 +52,7 @@ need_cluster() {
 provider() {
   local id profile arch
   IFS='|' read -r id profile arch < <(kubectl get nodes -o \
-    'jsonpath={.items[0].spec.providerID}|{.items[0].metadata.labels.minikube\.k8s\.io/name}|{.items[0].status.nodeInfo.architecture}')
+    'jsonpath={.items[0].spec.providerID}|{.items[0].metadata.labels.minikube\.k8s\.io/name}|{.items[0].status.nodeInfo.architecture}{"\n"}')
   [[ $arch == "$(go env GOARCH)" ]] || die "the cluster's nodes are $arch, this machine builds for $(go env GOARCH): build there"
   if [[ -n $profile ]]; then PROVIDER=minikube CLUSTER_NAME=$profile
   elif [[ $id == kind://* ]]; then PROVIDER=kind CLUSTER_NAME=${CONTEXT#kind-}
@@ -80,8 +80,8 @@ ask() {
 push() {
   local i names=("millrace:$OPERATOR_VERSION" "${APP#localhost/}") by=none to
   [[ ${PUSHED-} != 1 ]] || return 0
-  if command -v skopeo >/dev/null; then by=skopeo; elif command -v docker >/dev/null; then by=docker; fi
-  [[ $by != none ]] || say "To push the images, on a machine with skopeo:"
+  if command -v skopeo >/dev/null; then by=skopeo; elif docker info >/dev/null 2>&1; then by=docker; fi
+  [[ $by != none ]] || say "Neither skopeo nor a running Docker is here. To push the images with skopeo:"
   for i in 0 1; do
     to=$repository/${names[$i]}
     case $by in

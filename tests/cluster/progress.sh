@@ -41,7 +41,7 @@ nap() { read -rt "$1" _ <> <(:) || :; }
 tick() {
   local pid line=
   for pid in "${!STEP_NAME[@]}"; do
-    line+="${line:+; }${STEP_NAME[$pid]}: $(duration $((SECONDS - STEP_START[$pid]))) of ${STEP_EXPECTED[$pid]}"
+    line+="${line:+; }${STEP_NAME[$pid]}: $(duration $((SECONDS - STEP_START[$pid]))) (expected ${STEP_EXPECTED[$pid]})"
   done
   if (($1)); then printf '\r\033[K    … %s' "${line:0:${COLUMNS:-100}}" >&2; else say "    … $line"; fi
 }

@@ -241,8 +241,8 @@ fn answer_of(status: &Status, s: &LaunchSnapshot) -> Refusal {
         status.details.iter().flat_map(|d| &d.causes).any(|c| c.reason == "NamespaceTerminating");
     match status.code {
         409 if status.is_already_exists() => Refusal::Exists,
-        404 => Refusal::Answer(Answer::NamespaceGoes),
-        403 if terminating => Refusal::Answer(Answer::NamespaceGoes),
+        404 => Refusal::Answer(Answer::NamespaceGoes(s.now)),
+        403 if terminating => Refusal::Answer(Answer::NamespaceGoes(s.now)),
         403 => Refusal::Answer(Answer::Refused(s.now, status.message.clone())),
         400 | 413 | 422 => Refusal::Answer(Answer::Invalid(status.message.clone())),
         _ => Refusal::Other,

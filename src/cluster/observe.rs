@@ -78,6 +78,15 @@ impl Cluster {
             Want::ExecutionId => {
                 snapshot.evidence.execution_id = Some(self.ids.next(|| (self.highest_id)()).await?);
             }
+            Want::Launch => {
+                let read = self.read_launch(name).await?;
+                let same = read.filter(|read| read.metadata.uid == snapshot.launch.metadata.uid);
+                snapshot.evidence.launch_is_gone = same.is_none();
+                snapshot.evidence.launch_was_read = true;
+                if let Some(launch) = same {
+                    snapshot.launch = Arc::new(launch);
+                }
+            }
             Want::Job => {
                 snapshot.job = self.read_job(&job).await?.map(Arc::new);
                 snapshot.evidence.job_is_gone = snapshot.job.is_none();
@@ -107,6 +116,11 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    async fn read_launch(&self, name: &Name) -> Result<Option<SeenLaunch>, Error> {
+        let api: Api<SeenLaunch> = Api::namespaced(self.client.clone(), &name.namespace);
+        api.get_opt(&name.name).await.map_err(|e| Error::request("get", format!("TaskLaunch {name}"), e))
     }
 
     /// The Job as the API server itself has it.

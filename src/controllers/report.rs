@@ -49,7 +49,7 @@ pub(super) fn launch(
         let answer = s.launch.metadata.uid.as_deref().map(|uid| cluster.memories.of(name, uid).answer);
         let why = answer.flatten().map(|answer| match answer {
             Answer::NameTaken(why) | Answer::Invalid(why) | Answer::Refused(_, why) => why,
-            Answer::NamespaceGoes => "the namespace is being deleted".to_owned(),
+            Answer::NamespaceGoes(_) => "the namespace is being deleted".to_owned(),
         });
         tracing::warn!(
             namespace = name.namespace,

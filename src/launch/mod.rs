@@ -102,7 +102,7 @@ pub enum Answer {
     /// Quota, admission or missing rights, which may change.
     Refused(Timestamp, String),
     /// The namespace is on its way out.
-    NamespaceGoes,
+    NamespaceGoes(Timestamp),
 }
 
 /// What was asked for this decision because a plan wanted it.
@@ -110,6 +110,10 @@ pub enum Answer {
 pub struct Evidence {
     /// An execution id that no other launch has.
     pub execution_id: Option<i64>,
+    /// `launch` is what the API server itself has.
+    pub launch_was_read: bool,
+    /// The API server itself has no such launch.
+    pub launch_is_gone: bool,
     /// The API server itself has no Job of that name.
     pub job_is_gone: bool,
     /// `pods` is what the API server itself has.
@@ -121,6 +125,8 @@ pub struct Evidence {
 pub enum Want {
     /// An execution id.
     ExecutionId,
+    /// The launch, at the API server.
+    Launch,
     /// The Job, at the API server.
     Job,
     /// The Job's pods, at the API server.
@@ -201,7 +207,8 @@ impl LaunchPlan {
 /// What to do about a launch.
 pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
     // A status that this version cannot read may say that the launch is over: hands off.
-    if s.launch.metadata.deletion_timestamp.is_some() || s.launch.status.as_result().is_err() {
+    let goes = s.launch.metadata.deletion_timestamp.is_some() || s.evidence.launch_is_gone;
+    if goes || s.launch.status.as_result().is_err() {
         return LaunchPlan::default();
     }
     if s.launch.final_phase().is_some() {
@@ -271,15 +278,19 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
         Some(Answer::Invalid(why)) => {
             return status::end(s, &Ending::failed(reason::INVALID_POD, why.as_str()));
         }
-        Some(Answer::NamespaceGoes) => return LaunchPlan::wait(ASK_AGAIN),
+        Some(Answer::NamespaceGoes(at)) if !rest(ASK_AGAIN, *at, s.now).is_zero() => {
+            return LaunchPlan::wait(rest(ASK_AGAIN, *at, s.now));
+        }
         Some(Answer::Refused(at, why)) if !rest(ASK_AGAIN, *at, s.now).is_zero() => {
             return wait_for(s, &Rejection { reason: reason::POD_REFUSED, message: why.clone() });
         }
-        Some(Answer::Refused(..)) | None => {}
+        Some(Answer::NamespaceGoes(_) | Answer::Refused(..)) | None => {}
     }
     match accept(s, spec) {
         Err(rejection) => wait_for(s, &rejection),
         Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue(s)),
+        // A cache that lags behind another operator may hold a launch that ended and was deleted meanwhile.
+        Ok(_) if s.age() >= SHORT && !s.evidence.launch_was_read => LaunchPlan::want(Want::Launch),
         Ok(resolved) => match s.evidence.execution_id {
             None => LaunchPlan::want(Want::ExecutionId),
             Some(id) => {

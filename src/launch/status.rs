@@ -55,12 +55,14 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
     next.duration = next.start_time.as_ref().map(|start| people(elapsed(start.0, ended)));
 
     let sentence = next.message.clone().unwrap_or_default();
-    let made = next.job_name.is_some();
+    // What the cluster alone refused was right in itself.
+    let accepted = next.job_name.is_some()
+        || matches!(ending.reason, reason::JOB_NAME_TAKEN | reason::INVALID_POD | reason::POD_REFUSED);
     // What succeeded has run, even if nobody saw when.
     let started = next.start_time.is_some() || ending.phase == Phase::Succeeded;
     let not_started = if started { reason::STARTED } else { reason::NEVER_STARTED };
     let mut drafts =
-        Vec::from_iter(made.then(|| Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, "")));
+        Vec::from_iter(accepted.then(|| Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, "")));
     drafts.extend([
         Draft::new(condition::STARTED, started, not_started, ""),
         Draft::new(condition::FINISHED, true, ending.reason, sentence.clone()),

@@ -11,10 +11,11 @@ A test compares them with what the operator really calls, both ways. No Secrets,
 - apiGroups: [millrace.dev]
   resources: [taskdefinitions/status]
   verbs: [patch]
-# What was asked to run; delete is for history limits.
+# What was asked to run; delete is for history limits. get looks once before a launch of some age gets its Job: a cache
+# that lags may hold one that another operator finished and deleted.
 - apiGroups: [millrace.dev]
   resources: [tasklaunches]
-  verbs: [list, watch, delete]
+  verbs: [get, list, watch, delete]
 # Says what became of a launch.
 - apiGroups: [millrace.dev]
   resources: [tasklaunches/status]

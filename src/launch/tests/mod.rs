@@ -257,7 +257,10 @@ impl Case {
     }
 
     fn id(self, id: i64) -> Self {
-        self.with(|s| s.evidence.execution_id = Some(id))
+        self.with(|s| {
+            s.evidence.launch_was_read = true;
+            s.evidence.execution_id = Some(id);
+        })
     }
 
     fn pods_were_read(self) -> Self {

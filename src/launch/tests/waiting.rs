@@ -25,9 +25,14 @@ fn a_job_is_made_as_soon_as_its_id_is_there() {
             "deadline 0 is never",
             Case::at_second(9_999_999)
                 .definition(&json!({"image": "i", "runPolicy": {"startDeadlineSeconds": 0}})),
-            "want ExecutionId",
+            "want Launch",
         ),
-        ("one second before its deadline", Case::at_second(3599), "want ExecutionId"),
+        (
+            "gone at the server",
+            Case::at_second(6).id(42).with(|s| s.evidence.launch_is_gone = true),
+            "nothing",
+        ),
+        ("one second before its deadline", Case::at_second(3599), "want Launch"),
         ("seen before it was created", Case::at_second(-3600).id(42), "create; next in 5s"),
         (
             "an hour late by the clock",
@@ -106,7 +111,7 @@ fn what_is_waited_for_is_said_once_and_follows_the_facts() {
         (
             "the definition appears",
             missing.clone().and_then(30).definition(&json!({"image": "i"})),
-            "want ExecutionId",
+            "want Launch",
         ),
         (
             "another obstacle is another event",
@@ -171,7 +176,7 @@ fn answers_of_the_api_server() {
     let taken = "the name of its Job is taken by Job x of Deployment y, which is not this launch's: delete that, then create another TaskLaunch";
     let ended = |reason: &str, why: &str| {
         format!(
-            "Failed {reason} ({why}) [-Started/NeverStarted +Finished/{reason} -Succeeded/{reason}]; warn {reason}"
+            "Failed {reason} ({why}) [+Accepted/Accepted -Started/NeverStarted +Finished/{reason} -Succeeded/{reason}]; warn {reason}"
         )
     };
     check([
@@ -185,11 +190,7 @@ fn answers_of_the_api_server() {
             Case::at_second(3).answered(refused(3)).and_then(33).answered(refused(3)),
             "next in 60s",
         ),
-        (
-            "tried again after a minute",
-            Case::at_second(3).answered(refused(3)).and_then(63),
-            "want ExecutionId",
-        ),
+        ("tried again after a minute", Case::at_second(3).answered(refused(3)).and_then(63), "want Launch"),
         (
             "refused again, in other words: no second event",
             Case::at_second(3)
@@ -209,7 +210,12 @@ fn answers_of_the_api_server() {
                 .answered(Answer::Invalid("spec.template.spec.containers[0].image: Required value".into())),
             ended("InvalidPod", "spec.template.spec.containers[0].image: Required value").as_str(),
         ),
-        ("the namespace goes", Case::at_second(3).answered(Answer::NamespaceGoes), "next in 60s"),
+        ("the namespace goes", Case::at_second(3).answered(Answer::NamespaceGoes(at(3))), "next in 60s"),
+        (
+            "perhaps it did not go",
+            Case::at_second(3).answered(Answer::NamespaceGoes(at(3))).and_then(63),
+            "want Launch",
+        ),
     ]);
 }
 
@@ -272,7 +278,7 @@ fn a_foreign_job_ends_the_launch() {
         the_jobs_name()
     );
     let ended = format!(
-        "Failed JobNameTaken ({sentence}) [-Started/NeverStarted +Finished/JobNameTaken -Succeeded/JobNameTaken]; warn JobNameTaken"
+        "Failed JobNameTaken ({sentence}) [+Accepted/Accepted -Started/NeverStarted +Finished/JobNameTaken -Succeeded/JobNameTaken]; warn JobNameTaken"
     );
     check([
         ("with an owner", Case::at_second(1).job(foreign.clone()), ended.as_str()),

@@ -306,6 +306,10 @@ impl World {
                 self.next_id += 1;
                 s.evidence.execution_id = Some(self.next_id);
             }
+            Want::Launch => {
+                s.launch = Arc::new(serde_json::from_value(self.launch.clone()).unwrap());
+                s.evidence.launch_was_read = true;
+            }
             Want::Job => {
                 s.job = self.job.clone().map(AJob::seen);
                 s.evidence.job_is_gone = s.job.is_none();
@@ -415,7 +419,7 @@ impl World {
             Policy::Refuses => Some(Answer::Refused(at(self.now + self.skew), "exceeded quota".into())),
             Policy::FindsInvalid => Some(Answer::Invalid("invalid".into())),
             Policy::IsTaken => Some(Answer::NameTaken("Job x".into())),
-            Policy::NamespaceGoes => Some(Answer::NamespaceGoes),
+            Policy::NamespaceGoes => Some(Answer::NamespaceGoes(at(self.now + self.skew))),
         }
     }
 

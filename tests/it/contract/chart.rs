@@ -18,7 +18,7 @@ pub(super) fn helm() -> Command {
     let found = command.arg("version").output();
     assert!(
         found.is_ok(),
-        "no helm in PATH and none named in MILLRACE_HELM: run `make tools`, which gets one"
+        "no helm in PATH and none named in MILLRACE_HELM: run `make unit`, or first `export $(tests/tools)`"
     );
     let mut command = Command::new(command.get_program());
     command.current_dir(root());

@@ -15,7 +15,7 @@ const PYTHON: &str = "MILLRACE_KUBERNETES_VALIDATE_PYTHON";
 /// What is wrong with `objects`, each with the place it comes from.
 fn validate(objects: &[(String, Value)]) -> Vec<String> {
     let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
-        panic!("{PYTHON} does not name a Python with tests/it/contract/requirements.txt: run `make tools`")
+        panic!("{PYTHON} does not name a Python with tests/it/contract/requirements.txt: run `make unit`, or first `export $(tests/tools)`")
     });
     let mut child = Command::new(python)
         .arg(root().join("tests/it/contract/validate.py"))

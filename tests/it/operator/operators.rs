@@ -6,7 +6,7 @@ use millrace::api::Phase;
 use tokio::time::Instant;
 
 use super::harness::{NS, World};
-use crate::apiserver::{Kind, Verb};
+use crate::apiserver::{Kind, Verb, WatchFault};
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_writes_nothing_about_what_is_settled() {
@@ -114,4 +114,33 @@ async fn it_ends_within_five_seconds_of_being_asked() {
     let asked = Instant::now();
     operator.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_operator_does_not_run_again_what_was_cleaned_up() {
+    let world = World::new();
+    // It came before the definition, and its watches lag ever since.
+    world.launch("one", "hello");
+    let stale = world.operator_as("stale", &[]);
+    world.in_phase("one", Phase::Pending).await;
+    for plural in ["tasklaunches", "jobs", "pods"] {
+        world.server.watches(plural).by("stale").afflict(WatchFault::Lag);
+    }
+    world.server.watches("taskdefinitions").by("stale").afflict(WatchFault::Lag);
+    let fresh = world.operator_as("fresh", &[]);
+    world.define("hello", |spec| spec.history.succeeded = 0);
+    world.end_pod("one", 0, "").await;
+    world.server.until("it is cleaned up", |store| store.get("tasklaunches", NS, "one").is_none()).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // Now it hears of the definition, and still believes that the launch waits for it.
+    world.server.watches("taskdefinitions").by("stale").release(u64::MAX);
+    world
+        .server
+        .until("it looks for the launch", |store| {
+            store.record.by("stale").count(Verb::Get, "tasklaunches") > 0
+        })
+        .await;
+    world.quiet().await;
+    assert_eq!(world.jobs_made(), 1, "{}", world.requests(0));
+    drop((stale, fresh));
 }

@@ -1,5 +1,7 @@
 //! The roles allow exactly what the operator was seen to call.
 
+use millrace::api::Phase;
+use millrace::launch::SHORT;
 use millrace::names::reason;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -73,6 +75,12 @@ async fn everything() -> Record {
     world.inject(Rule::on(Verb::Create, "jobs", Fault::ResetAfter));
     world.launch("is-adopted", "hello");
     world.job("is-adopted").await;
+    world.launch("is-early", "late");
+    world.in_phase("is-early", Phase::Pending).await;
+    tokio::time::sleep(SHORT).await;
+    world.define("late", |_| ());
+    world.job("is-early").await;
+
     // A successor takes the next block of execution ids.
     operator.stop().await;
     let _successor = world.operator();

@@ -81,8 +81,7 @@ impl Cluster {
             Want::Launch => {
                 let read = self.read_launch(name).await?;
                 let same = read.filter(|read| read.metadata.uid == snapshot.launch.metadata.uid);
-                snapshot.evidence.launch_is_gone = same.is_none();
-                snapshot.evidence.launch_was_read = true;
+                snapshot.evidence.launch_is_there = Some(same.is_some());
                 if let Some(launch) = same {
                     snapshot.launch = Arc::new(launch);
                 }

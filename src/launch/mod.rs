@@ -110,10 +110,8 @@ pub enum Answer {
 pub struct Evidence {
     /// An execution id that no other launch has.
     pub execution_id: Option<i64>,
-    /// `launch` is what the API server itself has.
-    pub launch_was_read: bool,
-    /// The API server itself has no such launch.
-    pub launch_is_gone: bool,
+    /// Whether the API server itself has the launch; then `launch` is what it has. `None`: not asked.
+    pub launch_is_there: Option<bool>,
     /// The API server itself has no Job of that name.
     pub job_is_gone: bool,
     /// `pods` is what the API server itself has.
@@ -207,7 +205,7 @@ impl LaunchPlan {
 /// What to do about a launch.
 pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
     // A status that this version cannot read may say that the launch is over: hands off.
-    let goes = s.launch.metadata.deletion_timestamp.is_some() || s.evidence.launch_is_gone;
+    let goes = s.launch.metadata.deletion_timestamp.is_some() || s.evidence.launch_is_there == Some(false);
     if goes || s.launch.status.as_result().is_err() {
         return LaunchPlan::default();
     }
@@ -290,7 +288,7 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
         Err(rejection) => wait_for(s, &rejection),
         Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue(s)),
         // A cache that lags behind another operator may hold a launch that ended and was deleted meanwhile.
-        Ok(_) if s.age() >= SHORT && !s.evidence.launch_was_read => LaunchPlan::want(Want::Launch),
+        Ok(_) if s.age() >= SHORT && s.evidence.launch_is_there.is_none() => LaunchPlan::want(Want::Launch),
         Ok(resolved) => match s.evidence.execution_id {
             None => LaunchPlan::want(Want::ExecutionId),
             Some(id) => {

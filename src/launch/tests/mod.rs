@@ -258,7 +258,7 @@ impl Case {
 
     fn id(self, id: i64) -> Self {
         self.with(|s| {
-            s.evidence.launch_was_read = true;
+            s.evidence.launch_is_there = Some(true);
             s.evidence.execution_id = Some(id);
         })
     }

@@ -29,7 +29,7 @@ fn a_job_is_made_as_soon_as_its_id_is_there() {
         ),
         (
             "gone at the server",
-            Case::at_second(6).id(42).with(|s| s.evidence.launch_is_gone = true),
+            Case::at_second(6).id(42).with(|s| s.evidence.launch_is_there = Some(false)),
             "nothing",
         ),
         ("one second before its deadline", Case::at_second(3599), "want Launch"),

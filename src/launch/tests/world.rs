@@ -308,7 +308,7 @@ impl World {
             }
             Want::Launch => {
                 s.launch = Arc::new(serde_json::from_value(self.launch.clone()).unwrap());
-                s.evidence.launch_was_read = true;
+                s.evidence.launch_is_there = Some(true);
             }
             Want::Job => {
                 s.job = self.job.clone().map(AJob::seen);

@@ -71,8 +71,9 @@ fn run(command: &mut Command) -> String {
 
 /// What a command printed, or what it complained about.
 fn succeeds(command: &mut Command) -> Result<String, String> {
-    let output =
-        command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}; `export $(tests/tools)` gets it"));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}; `export $(tests/tools)` gets it"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }

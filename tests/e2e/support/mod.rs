@@ -1,0 +1,17 @@
+//! What tests say: define, launch, wait, look.
+
+pub mod cluster;
+pub mod command;
+pub mod evidence;
+pub mod manifest;
+pub mod operator;
+pub mod recorder;
+pub mod run;
+pub mod scrape;
+pub mod space;
+
+pub use run::{End, Run};
+pub use space::{Space, alone, beside};
+
+/// Task without a JVM.
+pub const PLAIN: &str = "localhost/millrace-task-plain:1";

@@ -143,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_earliest_time_of_a_key_counts() {
         let queue = Queue::default();
-        queue.add("a", Duration::from_secs(60));
+        queue.add("a", Duration::from_mins(1));
         queue.add("a", Duration::from_secs(5));
         queue.add("a", Duration::from_secs(30));
         let start = Instant::now();

@@ -20,18 +20,24 @@ demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
 .PHONY: test lint unit e2e
-test: lint unit e2e ## Run all tests, the end-to-end ones on a real cluster included
+test: lint parts unit e2e ## Run all tests, the end-to-end ones on a real cluster included
+
+.PHONY: parts
+parts: # all that takes long, built at once: downloads of one fill the pauses of another
+	@tests/e2e/prepare parts
 
 lint: ## Check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources are not checked"; fi
 
 unit: ## Run all tests that need no cluster
 	@tools=$$(tests/tools) && export $$tools && $(CARGO) test --locked
 
 e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare
-	@$(ENV) && $(CARGO) test --locked --test e2e --features e2e
+	@$(ENV) && $(CARGO) test --locked --test e2e --features e2e -- --test-threads=8
 
 .PHONY: cluster cluster-down
 cluster: ## Bring up only the local cluster

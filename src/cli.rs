@@ -1,10 +1,12 @@
 //! The command line: the only reader of arguments and environment.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use kube::client::ClientBuilder;
@@ -71,6 +73,9 @@ struct Crds {
     dir: Option<PathBuf>,
 }
 
+/// A connection that brings nothing for so long is dead.
+const READ_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Runs the command line; the exit code is 0 on success, 1 on failure, 2 for a wrong command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -110,7 +115,7 @@ async fn operate(options: Operator) -> Result<(), String> {
 
     let (client, namespace) = connect(&metrics).await?;
     let settings = Settings {
-        namespaces: options.watch_namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
+        namespaces: namespaces(&options.watch_namespaces),
         operator_namespace: options.home.unwrap_or(namespace),
         instance: options.instance,
         concurrency: options.concurrency.into(),
@@ -124,16 +129,27 @@ async fn operate(options: Operator) -> Result<(), String> {
         "the operator begins"
     );
     readiness.arrived("operator");
-    controllers::run(settings, client, metrics, readiness, until(stop)).await;
+    let result = controllers::run(settings, client, metrics, readiness, until(stop)).await;
     probes.abort();
-    Ok(())
+    result
+}
+
+/// Each once, without blanks around it.
+fn namespaces(given: &[String]) -> Vec<String> {
+    let each: BTreeSet<&str> = given.iter().map(|n| n.trim()).filter(|n| !n.is_empty()).collect();
+    each.into_iter().map(str::to_owned).collect()
 }
 
 /// A client whose requests are counted, and the namespace it is at home in.
 async fn connect(metrics: &Arc<Metrics>) -> Result<(Client, String), String> {
     let config = Config::infer().await;
-    let config = config.map_err(|e| format!("no cluster: neither in a pod nor a usable kube config: {e}"))?;
+    let mut config =
+        config.map_err(|e| format!("no cluster: neither in a pod nor a usable kube config: {e}"))?;
     let namespace = config.default_namespace.clone();
+    // The queue tries again with pauses of its own, and a worker does not sleep meanwhile.
+    config.default_retry = false;
+    // Longer than any watch stays silent: the API server sends bookmarks every minute.
+    config.read_timeout = Some(READ_TIMEOUT);
     let builder = ClientBuilder::try_from(config).map_err(|e| format!("cannot make a client: {e}"))?;
     Ok((builder.with_layer(&CountRequests { metrics: metrics.clone() }).build(), namespace))
 }

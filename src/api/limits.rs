@@ -21,7 +21,13 @@ pub fn property_names(_: &mut SchemaGenerator) -> Schema {
         "items": {"type": "string", "minLength": 1, "maxLength": 256}}))
 }
 
-/// Labels or annotations.
+/// Labels.
+pub fn labels(_: &mut SchemaGenerator) -> Schema {
+    object(&json!({"type": "object", "maxProperties": 64, "additionalProperties": {
+        "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}}))
+}
+
+/// Annotations.
 pub fn string_map(_: &mut SchemaGenerator) -> Schema {
     object(&json!({"type": "object", "maxProperties": 64,
         "additionalProperties": {"type": "string", "maxLength": 4096}}))

@@ -115,7 +115,7 @@ pub struct TaskDefinitionSpec {
 
     /// Labels for Job and pod, such as a queue's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "limits::string_map")]
+    #[schemars(schema_with = "limits::labels")]
     pub labels: BTreeMap<String, String>,
 
     /// Annotations for Job and pod, such as a mesh's opt-out.
@@ -234,8 +234,8 @@ impl Default for RunPolicy {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
-    /// Whether the task's metrics are collected: as the namespace's monitoring says, always, or never.
-    /// Identity and tags always reach the application.
+    /// Whether the task's metrics are collected: as the namespace's monitoring says, always, or never. Identity
+    /// and tags always reach the application. Without monitoring in the namespace nothing is collected, in any mode.
     #[serde(default)]
     pub mode: MetricsMode,
     /// Tags that all meters of the task get.

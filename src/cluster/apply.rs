@@ -244,14 +244,36 @@ fn answer_of(status: &Status, s: &LaunchSnapshot) -> Refusal {
         404 => Refusal::Answer(Answer::NamespaceGoes(s.now)),
         403 if terminating => Refusal::Answer(Answer::NamespaceGoes(s.now)),
         403 => Refusal::Answer(Answer::Refused(s.now, status.message.clone())),
+        400 | 422 | 500 if by_admission(&status.message) => {
+            Refusal::Answer(Answer::Refused(s.now, status.message.clone()))
+        }
         400 | 413 | 422 => Refusal::Answer(Answer::Invalid(status.message.clone())),
         _ => Refusal::Other,
     }
 }
 
+/// Webhooks deny with any code (400 where they give none), policies with 422 unless told otherwise, and a webhook
+/// that cannot be reached is a 500: all of it may change without the launch.
+fn by_admission(message: &str) -> bool {
+    let denied = message.contains("admission webhook") && message.contains("denied the request");
+    denied || message.contains("failed calling webhook") || message.contains("ValidatingAdmissionPolicy '")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn admission_may_change_its_mind() {
+        for said in [
+            "admission webhook \"x.example\" denied the request: no",
+            "Internal error occurred: failed calling webhook \"x\": connection refused",
+            "jobs.batch \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+        ] {
+            assert!(by_admission(said), "{said}");
+        }
+        assert!(!by_admission("Job.batch \"a\" is invalid: spec.template: Required value"));
+    }
 
     #[test]
     fn a_status_patch_removes_what_is_no_longer_said() {

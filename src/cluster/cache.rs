@@ -375,7 +375,8 @@ impl Seen {
         let jobs = self.jobs.by_name.values().filter_map(|job| job.execution_id());
         let launches = self.launches.by_name.values();
         let statuses = launches.filter_map(|launch| launch.status.as_result().ok()?.execution_id);
-        jobs.chain(statuses).max().unwrap_or_default()
+        // Annotations may be written by others: what leaves no room to count on is not ours.
+        jobs.chain(statuses).filter(|id| *id < i64::MAX / 4).max().unwrap_or_default()
     }
 
     /// Takes in what a status write returned, if nothing newer was seen since: the next decision then does not

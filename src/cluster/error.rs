@@ -20,6 +20,9 @@ pub enum Error {
     /// The record of execution ids changed under our hands again and again.
     #[error("ConfigMap {0}: another writer was faster ten times; trying again")]
     Contended(&'static str),
+    /// A request was not answered in time.
+    #[error("no answer from the API server within {0:?}")]
+    Unanswered(Duration),
     /// A decision wanted the same thing twice.
     #[error("no decision after {0} look-ups: please report this")]
     Undecided(usize),
@@ -50,7 +53,7 @@ impl Error {
                 Some(status) if status.is_forbidden() => Class::Forbidden,
                 _ => Class::Transient,
             },
-            Self::Contended(_) | Self::Undecided(_) => Class::Transient,
+            Self::Contended(_) | Self::Unanswered(_) | Self::Undecided(_) => Class::Transient,
         }
     }
 
@@ -62,7 +65,13 @@ impl Error {
             Class::Forbidden => Duration::from_secs(15),
             Class::Transient => Duration::from_millis(500),
         };
-        first.saturating_mul(1 << failures.min(16)).min(LONGEST)
+        let asked = match self {
+            Self::Request { source, .. } => api_status(source).and_then(|status| status.details.as_ref()),
+            _ => None,
+        };
+        // What the API server asks for, under load, is waited at least.
+        let asked = Duration::from_secs(asked.map_or(0, |details| details.retry_after_seconds.into()));
+        first.saturating_mul(1 << failures.min(16)).max(asked).min(LONGEST)
     }
 }
 

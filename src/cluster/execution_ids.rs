@@ -2,7 +2,7 @@
 //! costs no write of its own and no two operators give the same one.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +17,8 @@ use crate::names::{MANAGER, execution_ids as record, label};
 /// a second this is two writes a second.
 const BLOCK: i64 = 100;
 const TRIES: usize = 10;
+/// Ids beyond are somebody's mistake: they would leave no room to count on.
+const USABLE: RangeInclusive<i64> = 1..=i64::MAX / 2;
 
 /// Gives execution ids.
 pub struct ExecutionIds {
@@ -75,7 +77,7 @@ fn what() -> String {
 }
 
 fn next_of(map: &ConfigMap) -> Option<i64> {
-    map.data.as_ref()?.get(record::NEXT)?.parse().ok().filter(|next| *next > 0)
+    map.data.as_ref()?.get(record::NEXT)?.parse().ok().filter(|next| USABLE.contains(next))
 }
 
 /// Where to go on without a record: above everything found, with room for what was found no more.

@@ -7,7 +7,7 @@ use crate::cluster::cache::Name;
 use crate::cluster::error::Error;
 use crate::launch::{self, retention};
 
-/// Look-ups before a decision; there are four kinds, and each is wanted at most once.
+/// Look-ups before a decision; each kind is wanted at most once.
 const ROUNDS: usize = 8;
 
 /// One launch.

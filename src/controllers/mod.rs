@@ -45,6 +45,8 @@ pub struct Settings {
 
 /// Time that workers have to finish what they began when the operator is asked to end.
 const FAREWELL: Duration = Duration::from_secs(4);
+/// Time for one reconcile, which is a few requests.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked whether all lists have arrived.
 const SYNC_POLL: Duration = Duration::from_millis(20);
 
@@ -75,7 +77,7 @@ pub async fn run(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     stop: impl Future<Output = ()>,
-) {
+) -> Result<(), String> {
     let mut tasks = JoinSet::new();
     let scopes = scopes(&settings, &client, &metrics);
     for (namespace, scope) in &scopes {
@@ -91,6 +93,8 @@ pub async fn run(
         tasks.spawn(watch::<SeenJob>(client.clone(), namespace.clone(), ours, feed.clone()));
         tasks.spawn(watch::<SeenPod>(client.clone(), namespace.clone(), ours, feed));
     }
+    let queues: Vec<_> = scopes.iter().map(|(_, scope)| scope.queue.clone()).collect();
+    tasks.spawn(tell_depth(queues, metrics));
     let workers = Arc::new(Semaphore::new(settings.concurrency.max(1)));
     let caches: Vec<Cache> = scopes.iter().map(|(_, scope)| scope.cluster.cache.clone()).collect();
     let all = join_all(scopes.into_iter().map(|(_, scope)| work(scope, workers.clone())));
@@ -102,13 +106,24 @@ pub async fn run(
         tracing::info!("all caches are filled");
         all.await;
     };
-    tokio::select! {
-        () = working => {}
-        () = stop => {}
-    }
+    // A watch that is gone would leave us blind and looking well: better to start again.
+    let result = tokio::select! {
+        () = working => Ok(()),
+        () = stop => Ok(()),
+        Some(ended) = tasks.join_next() => Err(format!("a watch ended, which none should: {ended:?}")),
+    };
     let permits = u32::try_from(settings.concurrency.max(1)).unwrap_or(u32::MAX);
     let finished = tokio::time::timeout(FAREWELL, workers.acquire_many(permits)).await.is_ok();
     tracing::info!(finished, "the operator ends");
+    result
+}
+
+/// Tells once a second how much is due.
+async fn tell_depth(queues: Vec<Arc<Queue<Key>>>, metrics: Arc<Metrics>) {
+    loop {
+        metrics.queued(queues.iter().map(|queue| queue.depth()).sum());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(Option<String>, Scope)> {
@@ -145,7 +160,6 @@ async fn work(scope: Scope, workers: Arc<Semaphore>) {
     let cluster = Arc::new(cluster);
     loop {
         let key = queue.next().await;
-        cluster.metrics.queued(queue.depth());
         let Ok(permit) = workers.clone().acquire_owned().await else {
             return;
         };
@@ -200,7 +214,10 @@ async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
     }
 }
 
-/// A panic stays one object's problem.
+/// A panic stays one object's problem, and so does a request that is never answered: to drop a reconcile is what
+/// a crash does, which every decision survives.
 async fn guard(reconcile: impl Future<Output = Result<Done, Error>>) -> Option<Result<Done, Error>> {
-    AssertUnwindSafe(reconcile).catch_unwind().await.ok()
+    let patient = tokio::time::timeout(PATIENCE, reconcile);
+    let result = AssertUnwindSafe(patient).catch_unwind().await.ok()?;
+    Some(result.unwrap_or(Err(Error::Unanswered(PATIENCE))))
 }

@@ -99,7 +99,9 @@ fn status(cluster: &Cluster, name: &Name, definition: &str, s: &LaunchSnapshot, 
     let duration = start.zip(finish).map(|(start, finish)| elapsed(start, finish));
     let run = Run { end, duration, exit_code: status.exit_code };
     let why = status.reason.as_deref().unwrap_or(reason::COMPLETED);
-    cluster.metrics.ended(&name.namespace, definition, run, why);
+    // Series of a definition that is gone, or never was, would stay for ever.
+    let known = cluster.cache.lock().definition(&Name::new(name.namespace.as_str(), definition)).is_some();
+    cluster.metrics.ended(known.then_some((name.namespace.as_str(), definition)), run, why);
 }
 
 fn step(cluster: &Cluster, step: Step, from: Option<Timestamp>, to: Option<Timestamp>) {

@@ -16,10 +16,6 @@ use crate::cluster::cache::{Cache, Cached, Key};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::Readiness;
 
-/// A watch that is silent for so long is begun again with a fresh list: the connection may be dead without
-/// anybody having said so. What did not change since is not looked at again.
-const SILENCE: Duration = Duration::from_mins(10);
-
 /// What a watch feeds.
 #[derive(Clone)]
 pub(super) struct Feed {
@@ -44,12 +40,10 @@ where
     };
     let config =
         watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
-    loop {
-        let mut events = watcher(api.clone(), config.clone()).default_backoff().boxed();
-        while let Ok(Some(event)) = tokio::time::timeout(SILENCE, events.next()).await {
-            take(event, &what, &feed);
-        }
-        feed.metrics.watch_restarted(plural::<T>());
+    // The watcher resumes by itself where a watch ends, fails, or is silent for five minutes.
+    let mut events = watcher(api, config).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        take(event, &what, &feed);
     }
 }
 

@@ -20,6 +20,8 @@ const IMAGE_REASONS: [&str; 7] = [
     "RegistryUnavailable",
     "SignatureValidationFailed",
 ];
+/// What the kubelet says of every container at first.
+const PASSING_REASONS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// What the kubelet says when a container cannot be made from its specification.
 const CONFIG_REASONS: [&str; 3] = ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
 
@@ -35,13 +37,18 @@ pub(super) fn decide(s: &LaunchSnapshot, shutdown: bool, job: &SeenJob) -> Launc
     match why_stop(s, shutdown, job, &task) {
         // Pods that only the Job controller has seen may run: to end them takes more than a silent watch.
         Some(stop::START_DEADLINE)
-            if task.pod.is_none() && job.status.active > 0 && !s.evidence.pods_were_read =>
+            if job.status.active > 0 && !s.evidence.pods_were_read && !is_asked(job) =>
         {
             LaunchPlan::want(Want::Pods)
         }
         Some(why) => stopping(s, job, &task, why),
         None => going(s, job, &task),
     }
+}
+
+/// Whether the Job was asked to end.
+fn is_asked(job: &SeenJob) -> bool {
+    annotation_of(&job.metadata, annotation::STOP).is_some()
 }
 
 /// What the pods say about the task's container.
@@ -131,8 +138,7 @@ fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static st
         attempts: attempts(job),
     };
     let plan = if told { LaunchPlan::default() } else { status::standing(s, &standing) };
-    let asked = annotation_of(&job.metadata, annotation::STOP).is_some();
-    LaunchPlan { stop_job: (!asked).then(|| JobStop { job: JobRef::of(job), why }), ..plan }
+    LaunchPlan { stop_job: (!is_asked(job)).then(|| JobStop { job: JobRef::of(job), why }), ..plan }
 }
 
 fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
@@ -195,6 +201,10 @@ fn obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'static str
         if CONFIG_REASONS.contains(&why) {
             return (reason::INVALID_POD, sentence());
         }
+        // A sidecar that crashes, for example.
+        if !why.is_empty() && !PASSING_REASONS.contains(&why) {
+            return (reason::STARTING, sentence());
+        }
     }
     match pod.condition("PodScheduled").filter(|c| c.status == "False") {
         Some(c) => (reason::UNSCHEDULABLE, c.message.clone().unwrap_or_default()),
@@ -204,14 +214,7 @@ fn obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'static str
 
 /// How a launch ends that did not start in time: what it waited for, if that is known.
 fn not_started(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> Ending {
-    let recorded = s.status();
-    let (reason, message) = match recorded.reason.as_deref() {
-        Some(reason::IMAGE_PULL_FAILED) => (reason::IMAGE_PULL_FAILED, recorded.message.unwrap_or_default()),
-        Some(reason::UNSCHEDULABLE) => (reason::UNSCHEDULABLE, recorded.message.unwrap_or_default()),
-        Some(reason::POD_REFUSED) => (reason::POD_REFUSED, recorded.message.unwrap_or_default()),
-        Some(reason::INVALID_POD) => (reason::INVALID_POD, recorded.message.unwrap_or_default()),
-        _ => obstacle(s, job, task),
-    };
+    let (reason, message) = last_obstacle(s, job, task);
     let reason = match reason {
         reason::STARTING | reason::SUSPENDED => reason::START_DEADLINE_EXCEEDED,
         known => known,
@@ -219,6 +222,15 @@ fn not_started(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> Ending {
     let prefix = format!("not started within {} s: ", s.start_deadline_seconds());
     let message = if message.starts_with("not started within") { message } else { prefix + &message };
     Ending { pod_name: task.pod_name(), ..Ending::failed(reason, message) }
+}
+
+/// What kept the task from starting, as it was last told or is seen now.
+fn last_obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'static str, String) {
+    const TOLD: [&str; 4] =
+        [reason::IMAGE_PULL_FAILED, reason::UNSCHEDULABLE, reason::POD_REFUSED, reason::INVALID_POD];
+    let recorded = s.status();
+    let told = TOLD.into_iter().find(|known| recorded.reason.as_deref() == Some(known));
+    told.map_or_else(|| obstacle(s, job, task), |reason| (reason, recorded.message.unwrap_or_default()))
 }
 
 /// The Job is over. Its pods' last states may arrive a moment later.
@@ -275,6 +287,16 @@ fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_
     if complete {
         let message = told.and_then(|t| t.message.clone());
         return facts(Ending { message, ..Ending::new(Phase::Succeeded, reason::COMPLETED) });
+    }
+    // The Job's own deadline also runs while its task waits to start.
+    let never_began = task.pod.is_some() || job.status.failed + job.status.active == 0;
+    if end.reason.as_deref() == Some("DeadlineExceeded") && never_began && !has_started(s, task) {
+        let (reason, message) = last_obstacle(s, job, task);
+        let reason = match reason {
+            reason::STARTING | reason::SUSPENDED => reason::DEADLINE_EXCEEDED,
+            known => known,
+        };
+        return facts(Ending::failed(reason, format!("not started within activeDeadlineSeconds: {message}")));
     }
     let (reason, message) = failure(end, task);
     facts(Ending::failed(reason, message))

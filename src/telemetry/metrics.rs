@@ -285,9 +285,11 @@ impl Metrics {
         self.step_seconds.get_or_create(&AtStep { step }).observe(took.as_secs_f64());
     }
 
-    /// A launch ended; `reason` is one of [`crate::names::reason`].
-    pub fn ended(&self, namespace: &str, definition: &str, run: Run, reason: &str) {
+    /// A launch of a definition (namespace and name, if there is one) ended; `reason` is one of
+    /// [`crate::names::reason`].
+    pub fn ended(&self, definition: Option<(&str, &str)>, run: Run, reason: &str) {
         self.ended.get_or_create(&Ended { outcome: run.end, reason: reason.to_owned() }).inc();
+        let Some((namespace, definition)) = definition else { return };
         let whose = Definition { namespace: namespace.to_owned(), definition: definition.to_owned() };
         let runs = DefinitionRuns {
             namespace: namespace.to_owned(),
@@ -332,7 +334,7 @@ mod tests {
     fn the_series_of_a_definition_go_with_it() {
         let metrics = Metrics::default();
         let run = Run { end: End::Failed, duration: Some(Duration::from_secs(2)), exit_code: Some(3) };
-        metrics.ended("ns", "task1", run, "NonZeroExit");
+        metrics.ended(Some(("ns", "task1")), run, "NonZeroExit");
         let text = metrics.exposition();
         assert!(
             text.contains(r#"millrace_definition_last_run_exit_code{namespace="ns",definition="task1"} 3"#),

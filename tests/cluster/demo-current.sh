@@ -33,7 +33,9 @@ down_current() {
     if is_ours "$name"; then step "Delete namespace $name" "20 s" kubectl delete namespace "$name" --timeout=2m; fi
   done
   # With the kinds would go every definition and launch of the cluster.
-  others=$(kubectl get taskdefinitions,tasklaunches -A -o name 2>/dev/null || :)
+  kubectl get --ignore-not-found -f "$CHECKOUT/crds" -o name | grep -q . || return 0
+  others=$(kubectl get taskdefinitions,tasklaunches -A -o name) ||
+    { say "the kinds of millrace.dev stay: it could not be seen who uses them"; return; }
   [[ -z $others ]] || { say "the kinds of millrace.dev stay: other namespaces use them"; return; }
   kubectl delete --ignore-not-found -f "$CHECKOUT/crds"
 }

@@ -105,7 +105,11 @@ fn failure_has_the_nearest_witness() {
     let no_cpu = never_started("PodRefused", "", "OutOfcpu: Node didn't have enough resource: cpu");
     let init = never_started("NonZeroExit", "", "init container fetch ended with exit code 2: no network");
     let deadline = failed("DeadlineExceeded", "exit 143 after 5s ", "ran longer than activeDeadlineSeconds");
-    let early = never_started("DeadlineExceeded", "", "ran longer than activeDeadlineSeconds");
+    let early = never_started(
+        "DeadlineExceeded",
+        "",
+        "not started within activeDeadlineSeconds: its pod is starting",
+    );
     let epoch = json!({"exitCode": 128, "reason": "StartError", "message": "exec: \"x\": not found", "startedAt": "1970-01-01T00:00:00Z", "finishedAt": time(3)});
     let fetch = json!([{"name": "ok", "state": {"terminated": {"exitCode": 0}}}, {"name": "fetch", "state": {"terminated": {"exitCode": 2, "reason": "Error", "message": "no network"}}}]);
     let fetch = APod::new()

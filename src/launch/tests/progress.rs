@@ -91,7 +91,7 @@ fn what_keeps_a_task_from_starting() {
         ("an init container's image", job().pod(init), init_line.as_str()),
         ("a missing ConfigMap", job().pod(pulling("CreateContainerConfigError")), config.as_str()),
         ("no room", job().pod(APod::new().unschedulable()), full.as_str()),
-        ("nothing that is known", job().pod(APod::new()), starting.as_str()),
+        ("nothing that is known", job().pods_were_read().pod(APod::new()), starting.as_str()),
         ("making the container", job().pod(APod::new().waiting("ContainerCreating", "")), starting.as_str()),
         ("a queue", Case::at_second(20).job(AJob::new().suspended()), suspended.as_str()),
         (
@@ -158,10 +158,11 @@ fn a_launch_that_does_not_start_in_time_is_stopped_with_its_reason() {
         .job(no_pods)
         .with(|s| s.memory.refusal = Some((at(3599), Some("exceeded quota: pods".into()))));
     check([
-        ("an image", job().pod(pulling("ErrImagePull")), image.as_str()),
-        ("no room", job().pod(APod::new().unschedulable()), full.as_str()),
+        ("seen to wait, it may run by now", job().pod(pulling("ErrImagePull")), "want Pods"),
+        ("an image", job().pods_were_read().pod(pulling("ErrImagePull")), image.as_str()),
+        ("no room", job().pods_were_read().pod(APod::new().unschedulable()), full.as_str()),
         ("quota", quota, stopping("PodRefused", "exceeded quota: pods", "PodRefused").as_str()),
-        ("nothing that is known", job().pod(APod::new()), starting.as_str()),
+        ("nothing that is known", job().pods_were_read().pod(APod::new()), starting.as_str()),
         ("a pod that was not seen may run", job(), "want Pods"),
         ("read, it runs", job().pods_were_read().pod(APod::new().running(2)), RUNNING),
         (
@@ -181,7 +182,10 @@ fn a_launch_that_does_not_start_in_time_is_stopped_with_its_reason() {
         ),
         (
             "the Job's deadline counts, not a later definition's",
-            Case::at_second(90).job(AJob::new().annotated(annotation::START_DEADLINE, "60")).pod(APod::new()),
+            Case::at_second(90)
+                .job(AJob::new().annotated(annotation::START_DEADLINE, "60"))
+                .pods_were_read()
+                .pod(APod::new()),
             "stop for StartDeadlineExceeded; Stopping StartDeadlineExceeded (not started within 60 s: its pod is starting) [+Accepted/Accepted -Started/StartDeadlineExceeded -Finished/Stopping]; warn StartDeadlineExceeded",
         ),
         (
@@ -200,7 +204,7 @@ fn a_reason_told_before_is_not_told_again_at_the_deadline() {
     check([
         (
             "the deadline passes",
-            told.clone(),
+            told.clone().pods_were_read(),
             "stop for StartDeadlineExceeded; Stopping ImagePullFailed (container task: ErrImagePull: not found) [+Accepted/Accepted -Started/ImagePullFailed -Finished/Stopping]",
         ),
         (
@@ -210,17 +214,21 @@ fn a_reason_told_before_is_not_told_again_at_the_deadline() {
         ),
         (
             "told, not asked: the request failed",
-            told.clone().and_then(3601),
+            told.clone().pods_were_read().and_then(3601).pods_were_read(),
             "stop for StartDeadlineExceeded",
         ),
         (
             "told and asked",
-            told.clone().and_then(3601).job(AJob::new().annotated(annotation::STOP, stop::START_DEADLINE)),
+            told.clone()
+                .pods_were_read()
+                .and_then(3601)
+                .job(AJob::new().annotated(annotation::STOP, stop::START_DEADLINE)),
             "nothing",
         ),
         (
             "over",
-            told.and_then(3601)
+            told.pods_were_read()
+                .and_then(3601)
                 .job(AJob::new().annotated(annotation::STOP, stop::START_DEADLINE).past_its_deadline(3601))
                 .pod(pulling("ImagePullBackOff").phase("Failed"))
                 .with(|s| s.now = at(3602)),

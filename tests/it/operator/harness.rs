@@ -39,7 +39,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// An operator at work.
 pub(super) struct Running {
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), String>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
 }
@@ -50,7 +50,7 @@ impl Running {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        (&mut self.task).await.unwrap();
+        (&mut self.task).await.unwrap().unwrap();
     }
 
     /// Ends it as SIGKILL does.

@@ -40,8 +40,10 @@ async fn a_foreign_job_of_the_same_name_is_left_alone() {
 
         let status = t.status(&run, "it has ended", 30, |s| s.phase.is_some_and(Phase::is_final)).await;
         assert_eq!((status.phase, status.reason.as_deref()), (Some(Phase::Failed), Some(reason::JOB_NAME_TAKEN)));
-        let message = status.message.unwrap();
+        let message = status.message.clone().unwrap();
         assert!(message.contains(&run.job_name()) && message.contains("create another TaskLaunch"), "{message}");
+        // The launch itself is as it should be.
+        assert_eq!(of(&status, condition::ACCEPTED).unwrap().status, "True");
         assert_eq!((status.job_name, status.execution_id), (None, None));
         // Its status is the Job controller's business.
         let after = t.job(&run).await;

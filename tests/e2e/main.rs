@@ -3,6 +3,8 @@
 //! `tests/e2e/prepare` brings everything up; `make e2e` does that and runs these. Each test has a namespace of its
 //! own, `e2e-…`, and they run side by side but for those that restart or replace the operator. At the end of each,
 //! whatever it did, no launch has had more than one Job and no two launches the same execution id.
+//!
+//! `MILLRACE_E2E_SEED` repeats the random moments of an earlier run, which printed it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

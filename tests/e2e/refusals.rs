@@ -76,7 +76,8 @@ async fn fixtures(t: &Space) {
         t.define(name, json!({"image": PLAIN, "resources": little(), "overrides": overrides})).await;
     }
     // Fine for the schema; what is wrong shows when the Job is made.
-    t.define("bad-label", json!({"image": PLAIN, "labels": {"team": "a b"}})).await;
+    t.define("bad-label", json!({"image": PLAIN, "podTemplate": {"metadata": {"labels": {"team": "a b"}}}}))
+        .await;
     let mount = json!([{"name": "nowhere", "mountPath": "/data"}]);
     let container = json!({"name": "task", "image": PLAIN, "volumeMounts": mount});
     t.define("bad-mount", json!({"podTemplate": {"spec": {"containers": [container]}}})).await;

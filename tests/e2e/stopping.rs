@@ -1,15 +1,15 @@
 //! Runs that are ended before they end by themselves.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::ResourceExt;
-use kube::api::{EvictParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams};
 use millrace::api::Phase;
 use millrace::names::reason;
 use serde_json::json;
 
 use crate::support::cluster::until;
-use crate::support::manifest::{plain, plain_with};
+use crate::support::manifest::{plain, plain_with, quota};
 use crate::support::{Run, Space, beside};
 
 async fn stop(t: &Space, run: &Run) {
@@ -102,27 +102,28 @@ async fn an_evicted_pod() {
     .await;
 }
 
-/// As a queue does it: the Job is held back, and let go later.
+/// As a queue does it: the Job is held back, and let go later. The quota keeps it from starting before.
 #[tokio::test]
 async fn a_job_that_somebody_suspends() {
     beside("suspended", async |t: &Space| {
-        t.define("task", plain(&["--run-for=3s"])).await;
-        let run = t.launch("task").await;
-        let suspend = |on: bool| format!(r#"{{"spec":{{"suspend":{on}}}}}"#);
-        let job = run.job_name();
-        t.job(&run).await;
-        t.kubectl(&["patch", "job", &job, "--type=merge", "-p", &suspend(true)]).await.good();
-        t.status(&run, "it waits", 60, |s| {
-            s.phase == Some(Phase::Pending) && s.reason.as_deref() == Some(reason::SUSPENDED)
-        })
-        .await;
-        t.kubectl(&["patch", "job", &job, "--type=merge", "-p", &suspend(false)]).await.good();
+        t.create::<ResourceQuota>(&quota("pods", 0)).await;
+        let quotas: Api<ResourceQuota> = t.api();
+        let known = |q: Option<&ResourceQuota>| q.and_then(|q| q.status.as_ref()?.hard.as_ref()).is_some();
+        until(quotas.clone(), "quota", "it is in force", 30, known).await;
+        t.define("task", plain(&[])).await;
+        let (run, held) = futures::future::join(t.launch("task"), t.launch("task")).await;
+        for run in [&run, &held] {
+            t.job(run).await;
+            let suspend =
+                ["patch", "job", &run.job_name(), "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#];
+            t.kubectl(&suspend).await.good();
+            t.reason(run, reason::SUSPENDED).await;
+        }
+        quotas.delete("quota", &DeleteParams::default()).await.unwrap();
+        let resume = ["patch", "job", &run.job_name(), "--type=merge", "-p", r#"{"spec":{"suspend":false}}"#];
+        t.kubectl(&resume).await.good();
         t.ended(&run).await.succeeded();
 
-        let held = t.launch("task").await;
-        t.job(&held).await;
-        t.kubectl(&["patch", "job", &held.job_name(), "--type=merge", "-p", &suspend(true)]).await.good();
-        t.reason(&held, reason::SUSPENDED).await;
         stop(t, &held).await;
         t.ended(&held).await.is(Phase::Stopped, Some(reason::STOPPED), None);
         let gone = |job: Option<&Job>| job.is_none();

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Client, Config, Resource};
@@ -12,6 +13,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 const HOW: &str =
     "run tests/e2e/prepare, then `eval \"$(tests/cluster/cluster env)\"`, or `make e2e` for all of it";
+
+/// Label of the operator's namespace where these tests may do what they like.
+const PREPARED: &str = "millrace.dev/e2e";
 
 /// Tests that leave the operator in peace share it; one that does not has it alone. The lock is fair.
 static OPERATOR: RwLock<()> = RwLock::const_new(());
@@ -36,15 +40,22 @@ pub async fn turn_alone() -> Turn {
     Turn::Alone { _guard: OPERATOR.write().await }
 }
 
-/// A client of the cluster, which must be there and know our kinds.
+/// A client of the cluster, which must be there and prepared: these tests kill and uninstall the operator, and must
+/// not do so wherever a kube config happens to point.
 pub async fn connect() -> Client {
     let config = Config::infer().await;
     let config = config.unwrap_or_else(|e| panic!("no cluster ({e}): {HOW}"));
     let client = Client::try_from(config).unwrap();
-    let group = client.list_api_group_resources("millrace.dev/v1alpha1");
-    let answer = tokio::time::timeout(Duration::from_secs(10), group).await;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let answer =
+        tokio::time::timeout(Duration::from_secs(10), namespaces.get_opt(super::operator::NAMESPACE)).await;
     let answer = answer.unwrap_or_else(|_| panic!("the cluster does not answer within 10 s: {HOW}"));
-    answer.unwrap_or_else(|e| panic!("the cluster does not answer or lacks the operator ({e}): {HOW}"));
+    let answer = answer.unwrap_or_else(|e| panic!("the cluster does not answer ({e}): {HOW}"));
+    let prepared = answer.and_then(|n| n.metadata.labels).is_some_and(|labels| labels.contains_key(PREPARED));
+    assert!(
+        prepared,
+        "the cluster of this kube config was not prepared for these tests, which end operators: {HOW}"
+    );
     client
 }
 

@@ -37,6 +37,7 @@ pub async fn beside(name: &str, test: impl AsyncFnOnce(&Space)) {
 /// Runs a test that does something to the operator. Whatever becomes of the test, the operator is there afterwards.
 pub async fn alone(name: &str, test: impl AsyncFnOnce(&Space)) {
     let turn = turn_alone().await;
+    connect().await;
     let values = operator::values().await;
     let result = AssertUnwindSafe(within_namespace(name, &turn, test)).catch_unwind().await;
     operator::restore(&values).await;

@@ -42,25 +42,27 @@ where
         watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
     // The watcher resumes by itself where a watch ends, fails, or is silent for five minutes.
     let mut events = watcher(api, config).default_backoff().boxed();
+    let mut listed = false;
     while let Some(event) = events.next().await {
-        take(event, &what, &feed);
+        listed |= matches!(event, Ok(Event::InitDone));
+        take(event, &what, listed, &feed);
     }
 }
 
-fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, feed: &Feed) {
+/// `listed`: this kind has been listed once, so that a watch of it which fails is resumed without a list.
+fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: bool, feed: &Feed) {
     let event = match event {
         Ok(event) => event,
         Err(error) => {
             feed.metrics.watch_restarted(plural::<T>());
             let why = explain::<T>(&error);
             tracing::warn!(watch = what, why, "a watch failed; it is begun again");
-            if !feed.cache.lock().is_synced() {
+            if !listed {
                 feed.readiness.wait_for(what, why);
             }
             return;
         }
     };
-    let listed = matches!(event, Event::InitDone);
     let mut seen = feed.cache.lock();
     let keys = T::take(&mut seen, event);
     let changes = seen.take_phase_changes();

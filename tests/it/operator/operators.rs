@@ -6,7 +6,7 @@ use millrace::api::Phase;
 use tokio::time::Instant;
 
 use super::harness::{NS, World};
-use crate::apiserver::{Kind, Verb, WatchFault};
+use crate::apiserver::{Fault, Kind, Rule, Verb, WatchFault};
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_writes_nothing_about_what_is_settled() {
@@ -82,6 +82,24 @@ async fn a_missing_kind_is_waited_for_and_named() {
     world.end_pod("one", 0, "").await;
     assert_eq!(world.finished("one").await.phase, Some(Phase::Succeeded));
     assert!(operator.readiness.report().is_empty(), "{:?}", operator.readiness.report());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_after_its_list_does_not_keep_the_operator_from_getting_ready() {
+    let world = World::new();
+    // As after the kinds were applied a moment ago: one watch is refused while other lists are still to come.
+    let busy = Fault::answer(429, "TooManyRequests", "storage is (re)initializing");
+    world.server.inject(Rule::on(Verb::Watch, "taskdefinitions", busy.clone()).times(2));
+    world.server.inject(Rule::on(Verb::List, "pods", busy).times(4));
+    let operator = world.operator();
+    let ready = async {
+        world.server.watches("").until_open(4).await;
+        while !operator.readiness.report().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let outcome = tokio::time::timeout(Duration::from_mins(2), ready).await;
+    assert!(outcome.is_ok(), "{:?}", operator.readiness.report());
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,6 +92,11 @@ fn shapes() -> Vec<Case> {
             Refused("lower-case words joined by dots"),
         ),
         definition(
+            "a label that is none",
+            image(json!({"labels": {"team": "a b"}})),
+            Refused("spec.labels.team"),
+        ),
+        definition(
             "an empty tag",
             image(json!({"metrics": {"tags": {"team": ""}}})),
             Refused("spec.metrics.tags.team"),
@@ -146,7 +151,12 @@ fn pods() -> Vec<Case> {
             json!({"image": PLAIN, "properties": {"app color": "red"}}),
             NotAccepted(INVALID_DEFINITION, "is no property name"),
         ),
-        launch("a label that is none", "bad-label", json!({}), Fails(INVALID_POD, "a b")),
+        launch(
+            "a label that only the Job shows to be none",
+            "bad-label",
+            json!({}),
+            Fails(INVALID_POD, "a b"),
+        ),
         launch("a volume that is not there", "bad-mount", json!({}), Fails(INVALID_POD, "nowhere")),
     ]
 }

@@ -16,9 +16,12 @@ async fn image() -> String {
     image.to_string()
 }
 
+/// The namespace, but for its prefix, whose tasks an operator of its own runs.
+pub const OWN_TASKS: &str = "own-tasks";
+
 #[tokio::test]
 async fn an_operator_of_some_namespaces_needs_no_cluster_wide_rights() {
-    alone("own-tasks", async |t: &Space| {
+    alone(OWN_TASKS, async |t: &Space| {
         let (home, elsewhere) = ("e2e-own-home", "e2e-own-elsewhere");
         for namespace in [home, elsewhere] {
             kubectl(&["delete", "namespace", namespace, "--ignore-not-found"]).await.good();

@@ -5,4 +5,5 @@
 //! (bytes)  (pure)    (pure)              (disk)   (pure)
 //! ```
 
+pub mod exposition;
 pub mod intake;

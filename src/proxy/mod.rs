@@ -5,5 +5,10 @@
 //! (bytes)  (pure)    (pure)              (disk)   (pure)
 //! ```
 
+#[cfg(test)]
+mod captures;
+pub mod crypto;
 pub mod exposition;
 pub mod intake;
+pub mod session;
+pub mod wire;

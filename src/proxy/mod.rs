@@ -11,4 +11,5 @@ pub mod crypto;
 pub mod exposition;
 pub mod intake;
 pub mod session;
+pub mod store;
 pub mod wire;

@@ -9,7 +9,9 @@
 mod captures;
 pub mod crypto;
 pub mod exposition;
+pub mod http;
 pub mod intake;
+pub mod push;
 pub mod session;
 pub mod store;
 pub mod wire;

@@ -4,6 +4,7 @@
 //! after every `final_push` has returned.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -70,4 +71,22 @@ pub trait Intake: Send + Sync + 'static {
     /// The connection is over. If none of its pushes was taken, its last live body becomes the final one, marked as a
     /// snapshot. Returns when that survives power loss.
     fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send;
+}
+
+impl<I: Intake> Intake for Arc<I> {
+    fn connected(&self, origin: Origin) {
+        I::connected(self, origin);
+    }
+
+    fn live_body(&self, body: Body) {
+        I::live_body(self, body);
+    }
+
+    fn final_push(&self, body: Body) -> impl Future<Output = Result<(), IntakeError>> + Send {
+        I::final_push(self, body)
+    }
+
+    fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send {
+        I::closed(self, origin, at)
+    }
 }

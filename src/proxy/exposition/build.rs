@@ -1,6 +1,7 @@
 //! From a body's text to a [`Body`]: families, identity, common labels.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Add;
 
 use super::identity::{Identity, Labels, Votes, identify};
 use super::model::{Body, Family, Interner};
@@ -237,6 +238,9 @@ fn fitting<'a>(name: &'a str, types: &HashMap<&'a str, (Kind, &'a str)>) -> Opti
     Some((name, Kind::Untyped, ""))
 }
 
+/// Bytes of a usual line without the labels that all have.
+const LINE_USUAL: usize = 96;
+
 /// A series on its way into a family.
 struct Row {
     line: String,
@@ -261,7 +265,7 @@ impl Row {
             _ => None,
         };
         let mut row = Self {
-            line: sample.name.to_owned(),
+            line: String::with_capacity(LINE_USUAL).add(sample.name),
             value: sample.value,
             group: String::new(),
             rank: u8::try_from(rank).unwrap_or(u8::MAX),
@@ -270,15 +274,15 @@ impl Row {
         };
         let mut sep = '{';
         for (name, value) in labels.iter().filter(|(name, _)| !everywhere.contains(name)) {
-            let label = [name, "=\"", value, "\""].concat();
             row.line.push(sep);
-            row.line.push_str(&label);
+            let from = row.line.len();
+            row.line.extend([name, "=\"", value, "\""]);
             sep = ',';
             if bound_label == Some(name) {
                 row.bound = value.parse().unwrap_or(f64::NAN);
                 row.strict = canonical(value, row.bound, family.kind);
             } else if compound {
-                row.group.push_str(&label);
+                row.group.push_str(row.line.get(from..).unwrap_or_default());
             }
         }
         row
@@ -354,6 +358,9 @@ fn in_groups(rows: &mut [Row]) {
 fn help(declared: &Declared<'_>) -> Box<str> {
     debug_assert!(is_metric_name(declared.name));
     let text = declared.help.trim_end();
+    if !text.bytes().any(|b| b == b'\\' || b.is_ascii_control()) && text.is_ascii() {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

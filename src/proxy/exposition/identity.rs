@@ -26,25 +26,34 @@ pub const LABELS: [&str; 5] = [EXECUTION, EXTERNAL, NAME, "task_namespace", "tas
 /// What Spring Cloud Task writes where it does not know.
 const UNKNOWN: [&str; 3] = ["", "unknown", "null"];
 
+/// Bounds the work for a body that has a new value in every series.
+const MOST_VALUES: usize = 64;
+
 /// The label that most series have, of each name that matters.
 #[derive(Debug, Default)]
 pub struct Votes<'a> {
-    counts: BTreeMap<(&'a str, &'a str), usize>,
+    /// Nearly always one value for each of few names: looked through in order.
+    counts: Vec<(Label<'a>, usize)>,
 }
 
 impl<'a> Votes<'a> {
     /// One series' labels.
     pub fn add(&mut self, labels: &[Label<'a>]) {
-        for (name, value) in labels {
-            if *name == APPLICATION || LABELS.contains(name) {
-                *self.counts.entry((name, value)).or_default() += 1;
+        for label in labels {
+            if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == label) {
+                *count += 1;
+            } else if label.0 == APPLICATION || LABELS.contains(&label.0) {
+                // More values than this are no identity.
+                if self.counts.len() < MOST_VALUES {
+                    self.counts.push((*label, 1));
+                }
             }
         }
     }
 
     fn most(&self, name: &str) -> Option<String> {
         let of_name = self.counts.iter().filter(|((n, _), _)| *n == name);
-        let ((_, value), _) = of_name.max_by_key(|(_, count)| **count)?;
+        let ((_, value), _) = of_name.max_by_key(|((_, value), count)| (*count, *value))?;
         Some(unescape(value))
     }
 }

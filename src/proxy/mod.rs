@@ -14,6 +14,7 @@ pub mod intake;
 pub mod metrics;
 pub mod push;
 pub mod rate;
+pub mod run;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -19,8 +19,8 @@ demo: ## Bring up a cluster, install the operator, launch two tasks three times 
 demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
-.PHONY: test lint unit e2e
-test: lint parts unit e2e ## Run all tests, the end-to-end ones on a real cluster included
+.PHONY: test lint unit proxy e2e
+test: lint parts unit proxy e2e ## Run all tests, the end-to-end ones on a real cluster included
 
 .PHONY: parts
 parts: # all that takes long, built at once: downloads of one fill the pauses of another
@@ -34,6 +34,9 @@ lint: ## Check format and lints
 
 unit: ## Run all tests that need no cluster
 	@tools=$$(tests/tools) && export $$tools && $(CARGO) test --locked
+
+proxy: ## Run the tests of the metrics proxy with real peers
+	@peers=$$(tests/proxy/peers) && export $${peers?} && $(CARGO) test --locked --test proxy --features peers
 
 e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare

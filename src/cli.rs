@@ -1,8 +1,9 @@
 //! The command line: the only reader of arguments and environment.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::api;
 use crate::cluster::observe::system_clock;
 use crate::controllers::{self, Settings};
+use crate::proxy::{self, server};
 use crate::telemetry::logs::{self, Format};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::Readiness;
@@ -35,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Runs the operator: turns TaskLaunches into Jobs and tells what became of them.
     Operator(Operator),
+    /// Runs the metrics proxy: keeps the last metrics of short-lived tasks until every Prometheus had them.
+    Proxy(Box<Proxy>),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds(Crds),
 }
@@ -65,6 +69,46 @@ pub struct Operator {
     instance: Option<String>,
 }
 
+/// Options of `millrace proxy`; each may be given as environment variable.
+#[derive(Args, Debug)]
+struct Proxy {
+    /// Folder for what must survive; the only one that is written to.
+    #[arg(long, env = "MILLRACE_DATA", default_value = "/data", value_name = "FOLDER")]
+    data: PathBuf,
+    /// Address of all doors.
+    #[arg(long, env = "MILLRACE_PROXY_ADDRESS", default_value = "0.0.0.0", value_name = "ADDRESS")]
+    address: IpAddr,
+    /// Port of RSocket over TCP.
+    #[arg(long, env = "MICROMETER_PROMETHEUS_PROXY_TCP_PORT", default_value_t = 7001, value_name = "PORT")]
+    tcp_port: u16,
+    /// Port of RSocket over websocket.
+    #[arg(
+        long,
+        env = "MICROMETER_PROMETHEUS_PROXY_WEBSOCKET_PORT",
+        default_value_t = 8081,
+        value_name = "PORT"
+    )]
+    websocket_port: u16,
+    /// Port of what is read: /metrics/connected, /metrics/proxy, /actuator/health, /executions.
+    #[arg(long, env = "SERVER_PORT", default_value_t = 8080, value_name = "PORT")]
+    http_port: u16,
+    /// Port of the push API.
+    #[arg(long, env = "MILLRACE_PUSH_PORT", default_value_t = 9091, value_name = "PORT")]
+    push_port: u16,
+    /// Seconds from one pull of an application to the next.
+    #[arg(long, env = "MILLRACE_PULL_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pull_seconds: u16,
+    /// Seconds that scrapers and applications are waited for at the end.
+    #[arg(long, env = "MILLRACE_DRAIN_SECONDS", default_value_t = 60)]
+    drain_seconds: u16,
+    /// error, warn, info, debug or trace, or directives such as info,millrace=debug.
+    #[arg(long, env = "MILLRACE_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    /// How log lines look.
+    #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
+    log_format: Format,
+}
+
 /// Options of `millrace crds`.
 #[derive(Args, Debug)]
 struct Crds {
@@ -81,6 +125,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Operator(operator) => run_operator(operator),
+        Command::Proxy(proxy) => run_proxy(*proxy),
         Command::Crds(crds) => print_crds(&crds),
     };
     match result {
@@ -138,6 +183,29 @@ async fn operate(options: Operator) -> Result<(), String> {
 fn namespaces(given: &[String]) -> Vec<String> {
     let each: BTreeSet<&str> = given.iter().map(|n| n.trim()).filter(|n| !n.is_empty()).collect();
     each.into_iter().map(str::to_owned).collect()
+}
+
+fn run_proxy(options: Proxy) -> Result<(), String> {
+    logs::start(&options.log_level, options.log_format)?;
+    let at = |port| SocketAddr::new(options.address, port);
+    let mut server = server::Settings::default();
+    server.session.pull_interval = Duration::from_secs(options.pull_seconds.into());
+    let settings = proxy::run::Settings {
+        tcp: at(options.tcp_port),
+        websocket: at(options.websocket_port),
+        http: at(options.http_port),
+        push: at(options.push_port),
+        drain: Duration::from_secs(options.drain_seconds.into()),
+        // Hashes are seeded by the system anew in each process.
+        seed: RandomState::new().hash_one(()),
+        folder: options.data,
+        server,
+        store: proxy::store::Settings::default(),
+        pushes: proxy::push::Settings::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+    runtime.block_on(async { proxy::run::run(settings, system_clock(), until(stop_signal()?)).await })
 }
 
 /// A client whose requests are counted, and the namespace it is at home in.

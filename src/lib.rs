@@ -14,11 +14,12 @@
 //! | [`inject`] | the environment that a run's container gets |
 //! | [`controllers`] | wiring: watches, queue, workers; no decisions |
 //! | [`cluster`] | the place that talks to the API server: observe reads, apply writes |
+//! | [`proxy`] | the metrics proxy: takes the last metrics of short-lived tasks and keeps them; no Kubernetes |
 //! | [`telemetry`] | logs, metrics, probes |
 //! | [`cli`] | the command line: the only reader of arguments and environment |
 //!
-//! Imports point down only: `main → cli → controllers → cluster → launch → {inject, names, api}`; `telemetry`
-//! stands beside. A test checks it.
+//! Imports point down only: `main → cli → controllers → cluster → launch → {inject, names, api}`; `proxy` and
+//! `telemetry` stand beside. A test checks it.
 //!
 //! What holds, each with a test: the same snapshot gives the same plan; a launch makes at most one Job; a
 //! finished launch stays finished; a plan applied twice writes nothing the second time; a bad object harms only
@@ -31,4 +32,5 @@ pub mod controllers;
 pub mod inject;
 pub mod launch;
 pub mod names;
+pub mod proxy;
 pub mod telemetry;

@@ -73,7 +73,17 @@ const ROOMS: &[Room] = &[
             Words {
                 what: "async",
                 list: ASYNC.list,
-                but_in: &["proxy/mod.rs", "proxy/server.rs", "proxy/http.rs", "proxy/store.rs"],
+                but_in: &[
+                    "proxy/http.rs",
+                    "proxy/http/delivery.rs",
+                    "proxy/push.rs",
+                    "proxy/run.rs",
+                    "proxy/server.rs",
+                    "proxy/server/connection.rs",
+                    "proxy/server/transport.rs",
+                    "proxy/store/commit.rs",
+                    "proxy/store/mod.rs",
+                ],
             },
         ],
     },

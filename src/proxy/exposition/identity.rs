@@ -1,0 +1,164 @@
+//! Whose metrics a body holds.
+
+use std::collections::BTreeMap;
+
+use super::parse::{Label, is_label_name, unescape};
+
+/// Labels by name; values as they are, without escapes.
+pub type Labels = BTreeMap<String, String>;
+
+/// A run: one attempt of one execution.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// `task_execution_id`.
+    pub execution: String,
+    /// `task_external_execution_id`: the pod. Empty if the body does not tell.
+    pub external: String,
+}
+
+const EXECUTION: &str = "task_execution_id";
+const EXTERNAL: &str = "task_external_execution_id";
+const NAME: &str = "task_name";
+/// SCDF's tag, `<task>-<execution id>`.
+const APPLICATION: &str = "application";
+/// Labels that say whose a series is. Boot 2.7 gets some of them wrong on some series (`spring-clients.md` §1.3).
+pub const LABELS: [&str; 5] = [EXECUTION, EXTERNAL, NAME, "task_namespace", "task_parent_execution_id"];
+/// What Spring Cloud Task writes where it does not know.
+const UNKNOWN: [&str; 3] = ["", "unknown", "null"];
+
+/// Bounds the work for a body that has a new value in every series.
+const MOST_VALUES: usize = 64;
+
+/// The label that most series have, of each name that matters.
+#[derive(Debug, Default)]
+pub struct Votes<'a> {
+    /// Nearly always one value for each of few names: looked through in order.
+    counts: Vec<(Label<'a>, usize)>,
+}
+
+impl<'a> Votes<'a> {
+    /// One series' labels.
+    pub fn add(&mut self, labels: &[Label<'a>]) {
+        for label in labels {
+            if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == label) {
+                *count += 1;
+            } else if label.0 == APPLICATION || LABELS.contains(&label.0) {
+                // More values than this are no identity.
+                if self.counts.len() < MOST_VALUES {
+                    self.counts.push((*label, 1));
+                }
+            }
+        }
+    }
+
+    fn most(&self, name: &str) -> Option<String> {
+        let of_name = self.counts.iter().filter(|((n, _), _)| *n == name);
+        let ((_, value), _) = of_name.max_by_key(|((_, value), count)| (*count, *value))?;
+        Some(unescape(value))
+    }
+}
+
+/// Who it is, and the labels that are set on every series. `group` are the labels of a push; they win.
+pub fn identify(votes: &Votes<'_>, group: &Labels) -> (Option<Identity>, Labels) {
+    let told = |name: &str| group.get(name).cloned().or_else(|| votes.most(name));
+    let known = |name: &str| told(name).filter(|value| !UNKNOWN.contains(&value.as_str()));
+    let application = known(APPLICATION).and_then(|application| {
+        let (task, id) = application.rsplit_once('-')?;
+        let right = !task.is_empty() && !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
+        let right = right && known(NAME).is_none_or(|name| name == task);
+        right.then(|| (task.to_owned(), id.to_owned()))
+    });
+    let external = known(EXTERNAL);
+    let from_labels = known(EXECUTION).filter(|_| external.is_some());
+    let execution = from_labels.or_else(|| application.clone().map(|(_, id)| id));
+    let mut set = group.clone();
+    let Some(execution) = execution else { return (None, set) };
+    for label in LABELS {
+        if let Some(value) = told(label) {
+            set.insert(label.to_owned(), value);
+        }
+    }
+    set.insert(EXECUTION.to_owned(), execution.clone());
+    if let (None, Some((task, _))) = (known(NAME), application) {
+        set.insert(NAME.to_owned(), task);
+    }
+    (Some(Identity { execution, external: external.unwrap_or_default() }), set)
+}
+
+/// The labels of a push: keys of the grouping made valid label names, `job` left out where the task is named.
+pub fn group_labels(group: &[(String, String)]) -> Labels {
+    let mut labels: Labels = group.iter().map(|(key, value)| (label_name(key), value.clone())).collect();
+    if labels.contains_key(NAME) {
+        labels.remove("job");
+    }
+    labels.retain(|_, value| !value.is_empty());
+    labels
+}
+
+/// `task.execution.id` → `task_execution_id`, as Boot writes grouping keys (`spring-clients.md` §6.2).
+pub fn label_name(key: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name: String = key.chars().map(|c| if valid(c) { c } else { '_' }).collect();
+    if is_label_name(&name) { name } else { format!("_{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(series: &[&[Label<'_>]], group: &[(&str, &str)]) -> (Option<(String, String)>, Labels) {
+        let mut votes = Votes::default();
+        for labels in series {
+            votes.add(labels);
+        }
+        let group: Vec<_> = group.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (identity, labels) = identify(&votes, &group_labels(&group));
+        (identity.map(|i| (i.execution, i.external)), labels)
+    }
+
+    fn run(execution: &str, external: &str) -> (String, String) {
+        (execution.to_owned(), external.to_owned())
+    }
+
+    #[test]
+    fn most_series_decide() {
+        let own = [(EXECUTION, "42"), (EXTERNAL, "pod"), (NAME, "t")];
+        let sct = [(EXECUTION, "1"), (EXTERNAL, "unknown"), (NAME, "t")];
+        let (identity, labels) = who(&[&own, &own, &sct], &[]);
+        assert_eq!(identity, Some(run("42", "pod")));
+        assert_eq!(labels.get(EXTERNAL).map(String::as_str), Some("pod"));
+    }
+
+    #[test]
+    fn boot_2_without_the_exclude_is_known_by_its_application() {
+        let own = [(APPLICATION, "t-x-42"), (EXECUTION, "unknown"), (EXTERNAL, "pod"), (NAME, "t-x")];
+        let sct = [(APPLICATION, "t-x-42"), (EXECUTION, "1"), (EXTERNAL, "pod"), (NAME, "t-x")];
+        let (identity, labels) = who(&[&own, &own, &sct], &[]);
+        assert_eq!(identity, Some(run("42", "pod")));
+        assert_eq!(labels.get(EXECUTION).map(String::as_str), Some("42"));
+    }
+
+    #[test]
+    fn no_identity_is_guessed() {
+        assert_eq!(who(&[&[(EXECUTION, "1"), (EXTERNAL, "unknown")]], &[]).0, None);
+        assert_eq!(who(&[&[(APPLICATION, "app-2")], &[(NAME, "other")]], &[]).0, None);
+        assert_eq!(who(&[&[(APPLICATION, "app-v2")]], &[]).0, None);
+        assert_eq!(who(&[&[(APPLICATION, "app-2")]], &[]).0, Some(run("2", "")));
+    }
+
+    #[test]
+    fn the_group_wins_and_job_is_only_a_key() {
+        let group = [
+            ("job", "t"),
+            ("task.execution.id", "7"),
+            ("task.external.execution.id", "p"),
+            ("task.name", "t"),
+        ];
+        let (identity, labels) = who(&[&[(EXECUTION, "1"), (EXTERNAL, "q")]], &group);
+        assert_eq!(identity, Some(run("7", "p")));
+        assert!(!labels.contains_key("job"));
+        assert!(who(&[], &[("job", "t")]).1.contains_key("job"));
+        assert_eq!(label_name("1.b"), "_1_b");
+        assert_eq!(label_name("a:é"), "a__");
+    }
+}

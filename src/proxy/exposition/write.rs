@@ -1,0 +1,249 @@
+//! Writes a merge.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+
+use super::merge::{Exposed, Format, Merge, Out, written_name};
+use super::model::Family;
+use super::parse::Kind;
+
+/// Where the writing is.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    out: usize,
+    source: usize,
+    body: usize,
+    /// Whether the present family's head is written.
+    headed: bool,
+    ended: bool,
+    /// For each body where its last family was found.
+    hints: Vec<u32>,
+}
+
+impl Cursor {
+    pub(super) fn new(bodies: usize) -> Self {
+        Self { out: 0, source: 0, body: 0, headed: false, ended: false, hints: vec![0; bodies] }
+    }
+}
+
+/// A body's tail of every line.
+struct Tail<'a> {
+    labels: &'a str,
+    /// With its blank.
+    time: &'a str,
+    created: Option<&'a str>,
+}
+
+impl Merge {
+    /// Appends about `limit` bytes more; false when all is written.
+    pub fn write(&mut self, to: &mut Vec<u8>, limit: usize) -> bool {
+        let full = to.len().saturating_add(limit);
+        while to.len() < full {
+            let Some(out) = self.outs.get(self.cursor.out) else {
+                if !self.cursor.ended && self.format != Format::Text {
+                    to.extend_from_slice(b"# EOF\n");
+                }
+                self.cursor.ended = true;
+                return false;
+            };
+            let Some(source) = out.sources.get(self.cursor.source) else {
+                self.cursor.out += 1;
+                (self.cursor.source, self.cursor.body, self.cursor.headed) = (0, 0, false);
+                self.seen.clear();
+                continue;
+            };
+            let Some(exposed) = self.bodies.get(self.cursor.body) else {
+                self.cursor.source += 1;
+                self.cursor.body = 0;
+                continue;
+            };
+            let found = match (&source.only, self.cursor.hints.get_mut(self.cursor.body)) {
+                (None, Some(hint)) => exposed.body.find(&source.family, hint),
+                _ => exposed.body.search(&source.family),
+            };
+            self.cursor.body += 1;
+            let Some((family, values)) = found else { continue };
+            let seen = (self.check_seen && !exposed.identified).then_some(&mut self.seen);
+            let piece =
+                Piece { out, only: source.only.as_deref(), exposed, family, values, format: self.format };
+            let (series, duplicates) = piece.write(to, &mut self.cursor.headed, seen);
+            self.counts.series += series;
+            self.counts.duplicates += duplicates;
+        }
+        true
+    }
+}
+
+/// One body's series of one family.
+struct Piece<'a> {
+    out: &'a Out,
+    only: Option<&'a str>,
+    exposed: &'a Exposed,
+    family: &'a Family,
+    values: &'a [f64],
+    format: Format,
+}
+
+impl Piece<'_> {
+    fn write(
+        &self,
+        to: &mut Vec<u8>,
+        headed: &mut bool,
+        mut seen: Option<&mut std::collections::HashSet<u64>>,
+    ) -> (u64, u64) {
+        let (time, created) = (self.time(), self.created());
+        let tail = Tail { labels: &self.exposed.body.labels, time: &time, created: created.as_deref() };
+        let mut number = ryu::Buffer::new();
+        let (mut series, mut duplicates) = (0, 0);
+        for ((line, ends), value) in self.family.lines().zip(self.values) {
+            if self.only.is_some_and(|only| line.split_once('{').map_or(line, |(name, _)| name) != only) {
+                continue;
+            }
+            if let Some(seen) = &mut seen
+                && !seen.insert(series_hash(line, tail.labels))
+            {
+                duplicates += 1;
+                continue;
+            }
+            if !*headed {
+                self.head(to);
+                *headed = true;
+            }
+            tail.line(to, line, text_of(*value, &mut number));
+            series += 1;
+            if ends && let Some(created) = tail.created {
+                self.created_line(to, line, &tail, created);
+            }
+        }
+        (series, duplicates)
+    }
+
+    fn head(&self, to: &mut Vec<u8>) {
+        let openmetrics = self.format != Format::Text;
+        let name = written_name(&self.out.name, Some(self.out.kind), openmetrics);
+        let word = match self.out.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+            Kind::Untyped if openmetrics => "unknown",
+            Kind::Untyped => "untyped",
+        };
+        if !self.out.help.is_empty() {
+            let help = &self.out.help;
+            // OpenMetrics escapes quotes as well.
+            let help = if openmetrics { help.replace('"', "\\\"") } else { help.to_string() };
+            push(to, &["# HELP ", name, " ", &help, "\n"]);
+        }
+        push(to, &["# TYPE ", name, " ", word, "\n"]);
+    }
+
+    fn time(&self) -> String {
+        match (self.exposed.taken_ms, self.format) {
+            (None, _) => String::new(),
+            (Some(ms), Format::Text) => format!(" {ms}"),
+            (Some(ms), Format::OpenMetrics { .. }) => {
+                let sign = if ms < 0 { "-" } else { "" };
+                format!(" {sign}{}.{:03}", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000)
+            }
+        }
+    }
+
+    /// When counting began, where that is asked for and the type has it.
+    fn created(&self) -> Option<String> {
+        let wanted = self.format == Format::OpenMetrics { start: true };
+        let counts = matches!(self.out.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
+        (wanted && counts).then(|| {
+            let mut number = ryu::Buffer::new();
+            let start = self.exposed.body.start().unwrap_or(self.exposed.since);
+            text_of(start, &mut number).to_owned()
+        })
+    }
+
+    fn created_line(&self, to: &mut Vec<u8>, line: &str, tail: &Tail<'_>, created: &str) {
+        let (name, labels) = line.split_once('{').map_or((line, None), |(name, labels)| (name, Some(labels)));
+        // A group that ends with a bucket or a quantile has no line with its labels alone.
+        if self.out.kind.is_compound() && !name.ends_with("_count") && !name.ends_with("_sum") {
+            return;
+        }
+        let base = written_name(&self.out.name, Some(self.out.kind), true);
+        let mut series = format!("{base}_created");
+        if let Some(labels) = labels {
+            series.push('{');
+            series.push_str(labels);
+        }
+        tail.line(to, &series, created);
+    }
+}
+
+impl Tail<'_> {
+    fn line(&self, to: &mut Vec<u8>, line: &str, value: &str) {
+        // Own labels end with a quote; a name does not.
+        match (line.ends_with('"'), self.labels) {
+            (true, "") => push(to, &[line, "} "]),
+            (true, labels) => push(to, &[line, ",", labels, "} "]),
+            (false, "") => push(to, &[line, " "]),
+            (false, labels) => push(to, &[line, "{", labels, "} "]),
+        }
+        push(to, &[value, self.time, "\n"]);
+    }
+}
+
+fn push(to: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        // Writing to a Vec does not fail.
+        let _ = to.write_all(part.as_bytes());
+    }
+}
+
+fn text_of(value: f64, number: &mut ryu::Buffer) -> &str {
+    if value.is_nan() {
+        "NaN"
+    } else if value == f64::INFINITY {
+        "+Inf"
+    } else if value == f64::NEG_INFINITY {
+        "-Inf"
+    } else {
+        number.format_finite(value)
+    }
+}
+
+/// The same for the same name and labels, however they are divided into own and common ones.
+fn series_hash(line: &str, common: &str) -> u64 {
+    let (name, own) = line.split_once('{').unwrap_or((line, ""));
+    let mut sum = hash(name);
+    for labels in [own, common] {
+        let mut rest = labels;
+        while !rest.is_empty() {
+            let end = label_end(rest);
+            let (label, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            sum = sum.wrapping_add(hash(label));
+            rest = after.strip_prefix(',').unwrap_or(after);
+        }
+    }
+    sum
+}
+
+/// Where the first of `a="b",c="d"` ends.
+fn label_end(labels: &str) -> usize {
+    let mut quotes = 0;
+    let mut escaped = false;
+    for (i, b) in labels.bytes().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quotes += 1,
+            _ => {}
+        }
+        if quotes == 2 {
+            return i + 1;
+        }
+    }
+    labels.len()
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,126 @@
+//! The doors together, over sockets.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::proxy::push::{self, PushDoor};
+use crate::proxy::store::tests::SimDisk;
+use crate::proxy::store::{Clock, Settings, Store};
+
+struct Proxy {
+    read: SocketAddr,
+    push: SocketAddr,
+    store: Arc<Store>,
+}
+
+async fn proxy() -> Proxy {
+    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(1_800_000_000_000).unwrap());
+    let store = Store::open(Arc::new(SimDisk::default()), Settings::default(), clock.clone()).unwrap();
+    let cell = Arc::new(OnceLock::from(store.clone()));
+    let (mut registry, counts) = (Registry::default(), Arc::new(Counts::default()));
+    register(&mut registry, cell.clone(), counts.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let read = listener.local_addr().unwrap();
+    let routes = routes(HttpDoor { store: cell, registry: Arc::new(registry), counts });
+    let service = routes.into_make_service_with_connect_info::<Peer>();
+    tokio::spawn(axum::serve(delivery::Door(listener), service).into_future());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let push = listener.local_addr().unwrap();
+    let next = Arc::new(AtomicU64::new(1 << 48));
+    let door = PushDoor { store: store.clone(), clock, settings: push::Settings::default(), next };
+    let service = push::routes(door).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(axum::serve(listener, service).into_future());
+    Proxy { read, push, store }
+}
+
+/// Status and body of one request on a connection of its own.
+async fn ask(to: SocketAddr, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let head = format!("{head}\r\nhost: p\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_off(end + 4);
+    (status, if head.contains("chunked") { dechunked(&body) } else { body })
+}
+
+fn dechunked(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(end) = memchr::memmem::find(body, b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        out.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+    out
+}
+
+const GROUP: &str = "/metrics/job/t/task.name/t/task.execution.id/42/task.external.execution.id/pod";
+
+#[tokio::test]
+async fn a_push_is_shown_and_told() {
+    let proxy = proxy().await;
+    let put = format!("PUT {GROUP} HTTP/1.1");
+    assert_eq!(ask(proxy.push, &put, b"# TYPE a_total counter\na_total 3\n").await.0, 200);
+    assert_eq!(ask(proxy.push, &format!("POST {GROUP} HTTP/1.1"), b"").await.0, 200);
+    assert_eq!(ask(proxy.push, &format!("DELETE {GROUP} HTTP/1.1"), b"").await.0, 202);
+    assert_eq!(ask(proxy.push, &put, b"}").await.0, 400);
+    assert_eq!(ask(proxy.push, "PUT /metrics/jobs/a HTTP/1.1", b"a 1\n").await.0, 400);
+    assert_eq!(ask(proxy.push, "GET / HTTP/1.1", b"").await.0, 404);
+    let expected = "# TYPE a_total counter\na_total{task_execution_id=\"42\",task_external_execution_id=\"pod\",\
+        task_name=\"t\"} 3.0 1800000000000\n";
+    let (status, body) = ask(proxy.read, "GET /metrics/connected HTTP/1.1\r\naccept: x/y", b"").await;
+    assert_eq!((status, String::from_utf8(body).unwrap()), (200, expected.to_owned()));
+    let (_, body) = ask(proxy.read, "GET /metrics/connected?start=1 HTTP/1.1", b"").await;
+    assert!(String::from_utf8(body).unwrap().contains("a_created{"));
+    let (_, body) =
+        ask(proxy.read, "GET /metrics/connected HTTP/1.1\r\naccept-encoding: br, gzip", b"").await;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+    assert_eq!(text, expected);
+    let (_, body) = ask(proxy.read, "GET /executions/42 HTTP/1.1", b"").await;
+    let facts: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(facts["attempts"][0]["externalExecutionId"], "pod");
+    assert_eq!(facts["attempts"][0]["deleted"], true);
+    assert_eq!(ask(proxy.read, "GET /actuator/health/readiness HTTP/1.1", b"").await.0, 200);
+    let (_, body) = ask(proxy.read, "GET /metrics/proxy HTTP/1.1", b"").await;
+    let own = String::from_utf8(body).unwrap();
+    assert!(own.contains("# TYPE millrace_proxy_finals gauge\nmillrace_proxy_finals 1.0\n"), "{own}");
+    assert!(own.contains("millrace_proxy_invalid_lines_total 1.0\n"), "{own}");
+    assert_eq!(ask(proxy.read, "POST /metrics/connected HTTP/1.1", b"").await.0, 405);
+}
+
+#[tokio::test]
+async fn only_whole_responses_to_scrapers_count() {
+    let proxy = proxy().await;
+    assert_eq!(ask(proxy.push, &format!("PUT {GROUP} HTTP/1.1"), b"a 3\n").await.0, 200);
+    let seen = || proxy.store.attempts("42").remove(0).seen_by;
+    ask(proxy.read, "GET /metrics/connected HTTP/1.1", b"").await;
+    assert!(seen().is_empty());
+    let scrape = "GET /metrics/connected?scraper=p1 HTTP/1.1\r\nx-prometheus-scrape-timeout-seconds: 9";
+    // On one connection, a response counts once the next request comes.
+    let mut stream = TcpStream::connect(proxy.read).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(format!("{scrape}\r\nhost: p\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"0\r\n\r\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    }
+    assert_eq!(seen(), ["p1"]);
+    assert!(!proxy.store.drained());
+    ask(proxy.read, scrape, b"").await;
+    while !proxy.store.drained() {
+        tokio::task::yield_now().await;
+    }
+}

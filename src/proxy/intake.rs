@@ -1,0 +1,92 @@
+//! What a door hands to the store: bodies, and how connections begin and end.
+//!
+//! The order of the calls for one connection: `connected`; any number of `live_body` and `final_push`; `closed`, once,
+//! after every `final_push` has returned.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// How a body came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Door {
+    /// RSocket over TCP.
+    Tcp,
+    /// RSocket over websocket.
+    Websocket,
+    /// The push API.
+    Push,
+}
+
+/// A connection of an application, or one request of the push door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Never used again while the process lives.
+    pub id: u64,
+    /// Through which door.
+    pub door: Door,
+    /// Who: all that a connection tells of itself.
+    pub peer: SocketAddr,
+    /// When the connection was accepted: the latest start of the application's counters.
+    pub since: Timestamp,
+}
+
+/// One application's metrics at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Where it came from.
+    pub origin: Origin,
+    /// When the application handed it out: when it arrived here, before it was decrypted.
+    pub taken_at: Timestamp,
+    /// Prometheus text 0.0.4, not validated. May be empty.
+    pub text: String,
+}
+
+/// Why a body was not taken. The words of an error are told to the application.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// Not a single valid sample in a text that is not empty.
+    #[error("no valid sample: {0}")]
+    Invalid(String),
+    /// Larger than allowed, or no room left.
+    #[error("no room: {0}")]
+    Full(String),
+    /// The disk fails.
+    #[error("cannot store: {0}")]
+    Store(String),
+}
+
+/// The store, as the doors see it.
+pub trait Intake: Send + Sync + 'static {
+    /// An application is there.
+    fn connected(&self, origin: Origin);
+
+    /// Keeps `body` as the last known one of a living application, instead of its former one.
+    fn live_body(&self, body: Body);
+
+    /// Keeps `body` as the final one. Returns when it survives power loss: only then is it acknowledged.
+    fn final_push(&self, body: Body) -> impl Future<Output = Result<(), IntakeError>> + Send;
+
+    /// The connection is over. If none of its pushes was taken, its last live body becomes the final one, marked as a
+    /// snapshot. Returns when that survives power loss.
+    fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send;
+}
+
+impl<I: Intake> Intake for Arc<I> {
+    fn connected(&self, origin: Origin) {
+        I::connected(self, origin);
+    }
+
+    fn live_body(&self, body: Body) {
+        I::live_body(self, body);
+    }
+
+    fn final_push(&self, body: Body) -> impl Future<Output = Result<(), IntakeError>> + Send {
+        I::final_push(self, body)
+    }
+
+    fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send {
+        I::closed(self, origin, at)
+    }
+}

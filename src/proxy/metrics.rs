@@ -1,0 +1,156 @@
+//! The doors' own metrics: the Java proxy's names where there are some, ours for the rest.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::crypto::OpenError;
+use super::session::Note;
+
+/// How a pull or a push ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the words are label values")]
+pub enum Outcome {
+    /// Stored.
+    success,
+    /// No answer in time.
+    timeout,
+    /// The client could not answer.
+    failed,
+    /// Could not be decrypted or decompressed.
+    unreadable,
+    /// Over a limit.
+    oversize,
+    /// More at once than are taken.
+    rejected,
+    /// The store did not take it.
+    refused,
+    /// A newer one came before this was opened.
+    skipped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
+}
+
+type Histograms = Family<Of, Histogram, fn() -> Histogram>;
+
+/// Counts.
+#[derive(Debug)]
+pub struct Metrics {
+    connections: Gauge,
+    held: Gauge,
+    pulls: Family<Of, Counter>,
+    pushes: Histograms,
+    bytes: Histogram,
+    opening: Histogram,
+    events: Family<What, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let push: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        Self {
+            connections: Gauge::default(),
+            held: Gauge::default(),
+            pulls: Family::default(),
+            pushes: Family::new_with_constructor(push),
+            bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 8)),
+            opening: Histogram::new(exponential_buckets(0.000_25, 2.0, 12)),
+            events: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers all.
+    pub fn register(&self, registry: &mut Registry) {
+        let java = registry.sub_registry_with_prefix("prometheus_proxy_scrape");
+        java.register("active_connections", "Connected applications", self.connections.clone());
+        java.register("payload_bytes", "Text of one application, in bytes", self.bytes.clone());
+        let ours = registry.sub_registry_with_prefix("millrace_proxy");
+        ours.register("held_connections", "Connections over a limit that wait", self.held.clone());
+        ours.register("pulls", "Pulls by outcome", self.pulls.clone());
+        let help = "From the arrival of a final push to its acknowledgement";
+        ours.register_with_unit("push", help, Unit::Seconds, self.pushes.clone());
+        let help = "Work to decrypt and decompress one payload, waiting included";
+        ours.register_with_unit("open", help, Unit::Seconds, self.opening.clone());
+        ours.register("connection_events", "What clients did, by kind", self.events.clone());
+    }
+
+    /// An application is there, or gone.
+    pub fn connected(&self, more: bool) {
+        if more {
+            self.connections.inc()
+        } else {
+            self.connections.dec()
+        };
+    }
+
+    /// A connection waits for its turn, or does so no longer.
+    pub fn held(&self, more: bool) {
+        if more {
+            self.held.inc()
+        } else {
+            self.held.dec()
+        };
+    }
+
+    /// Something of a session.
+    pub fn note(&self, note: Note) {
+        self.event(match note {
+            Note::Opened => "opened",
+            Note::PullTimedOut => return self.pull(Outcome::timeout),
+            Note::PullFailed => return self.pull(Outcome::failed),
+            // Counted when it was opened.
+            Note::PullAnswered => return,
+            Note::PullLate => "late_answer",
+            Note::PushRejected => "push_rejected",
+            Note::Oversize => "oversize",
+            Note::Malformed => "malformed",
+            Note::Ignored => "ignored",
+            Note::Unserved => "unserved",
+            Note::Refused => "refused",
+            Note::NoSetup => "no_setup",
+            Note::Ending => "ending",
+            Note::Expired => "expired",
+        });
+    }
+
+    /// Something that happened to a connection.
+    pub fn event(&self, what: &'static str) {
+        self.events.get_or_create(&What { what }).inc();
+    }
+
+    /// A pull is over.
+    pub fn pull(&self, outcome: Outcome) {
+        self.pulls.get_or_create(&Of { outcome }).inc();
+    }
+
+    /// A push is over, `took` after it arrived.
+    pub fn push(&self, outcome: Outcome, took: Duration) {
+        self.pushes.get_or_create(&Of { outcome }).observe(took.as_secs_f64());
+    }
+
+    /// A payload was opened, or not.
+    pub fn opened(&self, result: &Result<String, OpenError>, took: Duration) {
+        self.opening.observe(took.as_secs_f64());
+        match result {
+            // Exact up to 2^52 bytes.
+            Ok(text) => self.bytes.observe(f64::from(u32::try_from(text.len()).unwrap_or(u32::MAX))),
+            Err(OpenError::TooLarge { .. }) => self.event("oversize"),
+            Err(_) => self.event("unreadable"),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The push door: the push API of Prometheus' Pushgateway, into the store (`docs/adr/0007-proxy-store.md` lists what is
+//! meant to differ).
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+
+use super::exposition::identity::group_labels;
+use super::exposition::parse::is_label_name;
+use super::exposition::{Labels, protobuf};
+use super::intake::{Door, IntakeError, Origin};
+use super::store::{Clock, Push, Store};
+
+/// Limits of the push door.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes of a request.
+    pub body_max: usize,
+    /// Bytes of what a compressed request holds.
+    pub text_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { body_max: 16 << 20, text_max: 32 << 20 }
+    }
+}
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct PushDoor {
+    /// Where pushes go.
+    pub store: Arc<Store>,
+    /// Tells the time of day.
+    pub clock: Clock,
+    /// Limits.
+    pub settings: Settings,
+    /// Numbers requests; shared with the other doors' numbers.
+    pub next: Arc<AtomicU64>,
+}
+
+/// The routes. Serve them with the peer's address as connect info.
+pub fn routes(door: PushDoor) -> Router {
+    Router::new().fallback(any).with_state(door)
+}
+
+/// A refusal in the words of the Pushgateway.
+type Refusal = (StatusCode, String);
+
+fn bad(why: impl Into<String>) -> Refusal {
+    (StatusCode::BAD_REQUEST, why.into())
+}
+
+async fn any(
+    State(door): State<PushDoor>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    // Clients ask these before or instead of pushing.
+    if request.method() == Method::GET && matches!(request.uri().path(), "/-/healthy" | "/-/ready") {
+        return "OK\n".into_response();
+    }
+    match handle(&door, peer, request).await {
+        Ok(status) => status.into_response(),
+        Err((status, why)) => {
+            tracing::info!(%peer, status = status.as_u16(), why, "a push is refused");
+            (status, format!("{why}\n")).into_response()
+        }
+    }
+}
+
+async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Result<StatusCode, Refusal> {
+    let at = (door.clock)();
+    let Some(grouping) = request.uri().path().strip_prefix("/metrics/") else {
+        return Err((StatusCode::NOT_FOUND, "not found".to_owned()));
+    };
+    let group = grouping_key(grouping).map_err(bad)?;
+    let replace = match *request.method() {
+        Method::PUT => true,
+        Method::POST => false,
+        Method::DELETE => {
+            door.store.end(group);
+            return Ok(StatusCode::ACCEPTED);
+        }
+        _ => return Err((StatusCode::METHOD_NOT_ALLOWED, "give PUT, POST or DELETE".to_owned())),
+    };
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, door.settings.body_max)
+        .await
+        .map_err(|e| (StatusCode::PAYLOAD_TOO_LARGE, format!("cannot take the body: {e}")))?;
+    let text = text_of(&head.headers, &body, door.settings.text_max)?;
+    let id = door.next.fetch_add(1, Ordering::Relaxed);
+    let origin = Origin { id, door: Door::Push, peer, since: at };
+    door.store.push(Push { origin, at, group, text, replace }).await.map_err(|error| match error {
+        IntakeError::Invalid(_) => bad(error.to_string()),
+        IntakeError::Full(_) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        IntakeError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    })?;
+    // As the Pushgateway, whose clients take both 200 and 202.
+    Ok(StatusCode::OK)
+}
+
+/// `job/<job>{/<label>/<value>}`, each name with `@base64` or not, as labels.
+fn grouping_key(path: &str) -> Result<Labels, String> {
+    let mut parts = path.split('/');
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    while let Some(name) = parts.next() {
+        let name = percent_decoded(name)?;
+        if name.is_empty() && parts.clone().all(str::is_empty) {
+            break;
+        }
+        let value = percent_decoded(parts.next().ok_or("a label without a value")?)?;
+        let (name, value) = match name.strip_suffix("@base64") {
+            Some(name) => (name.to_owned(), base64(&value)?),
+            None => (name, value),
+        };
+        // Boot writes `task.execution.id`; what else is no label name is refused as the Pushgateway does.
+        if !is_label_name(&name.replace('.', "_")) || name.starts_with("__") {
+            return Err(format!("{name:?} is no label name"));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(format!("the value of {name} has control characters"));
+        }
+        pairs.push((name, value));
+    }
+    match pairs.first() {
+        Some((name, value)) if name == "job" && !value.is_empty() => Ok(group_labels(&pairs)),
+        _ => Err("job name is required".to_owned()),
+    }
+}
+
+/// Base64 of URLs, padded or not; `=` stands for an empty value.
+fn base64(value: &str) -> Result<String, String> {
+    let value = if value == "=" { "" } else { value };
+    let bytes = URL_SAFE.decode(value).or_else(|_| URL_SAFE_NO_PAD.decode(value.trim_end_matches('=')));
+    let bytes = bytes.map_err(|e| format!("invalid base64 in the path: {e}"))?;
+    String::from_utf8(bytes).map_err(|_| "a label value is not UTF-8".to_owned())
+}
+
+fn percent_decoded(part: &str) -> Result<String, String> {
+    let mut out = Vec::with_capacity(part.len());
+    let mut bytes = part.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit =
+            || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err("a wrong % in the path".to_owned());
+        };
+        out.push(high << 4 | low);
+    }
+    String::from_utf8(out).map_err(|_| "the path is not UTF-8".to_owned())
+}
+
+/// The exposition of a request, whatever it is packed in.
+fn text_of(headers: &HeaderMap, body: &[u8], most: usize) -> Result<String, Refusal> {
+    let header =
+        |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let unpacked = match header(header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" => body.to_vec(),
+        "gzip" => read_at_most(flate2::read::MultiGzDecoder::new(body), most)?,
+        "snappy" => snappy(body, most)?,
+        other => return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("cannot read {other:?}"))),
+    };
+    let kind = header(header::CONTENT_TYPE);
+    if kind.starts_with("application/vnd.google.protobuf") {
+        if !kind.contains("encoding=delimited") || !kind.contains("proto=io.prometheus.client.MetricFamily") {
+            return Err(bad(format!("cannot read {kind:?}")));
+        }
+        return protobuf::to_text(&unpacked).map_err(|e| bad(e.to_string()));
+    }
+    // Lines that are no UTF-8 are dropped and counted by the reader; here only what they make of the text is kept.
+    Ok(String::from_utf8(unpacked).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn too_large(most: usize) -> Refusal {
+    (StatusCode::PAYLOAD_TOO_LARGE, format!("over {most} bytes unpacked"))
+}
+
+/// Never allocates more than `most` and a little, whatever the stream promises.
+fn read_at_most(reader: impl Read, most: usize) -> Result<Vec<u8>, Refusal> {
+    let mut out = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    reader.take(limit).read_to_end(&mut out).map_err(|e| bad(format!("cannot decompress: {e}")))?;
+    if out.len() > most { Err(too_large(most)) } else { Ok(out) }
+}
+
+fn snappy(body: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
+    let cannot = |e| bad(format!("cannot decompress: {e}"));
+    if snap::raw::decompress_len(body).map_err(cannot)? > most {
+        return Err(too_large(most));
+    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(path: &str) -> Result<Vec<(String, String)>, String> {
+        grouping_key(path).map(|labels| labels.into_iter().collect())
+    }
+
+    fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+        of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn paths_of_the_pushgateway() {
+        assert_eq!(group("job/a"), Ok(pairs(&[("job", "a")])));
+        assert_eq!(group("job/a/"), Ok(pairs(&[("job", "a")])));
+        assert_eq!(group("job/a/x/1%2F2/y/"), Ok(pairs(&[("job", "a"), ("x", "1/2")])));
+        assert_eq!(group("job@base64/L2E/x@base64/="), Ok(pairs(&[("job", "/a")])));
+        assert_eq!(group("job@base64/L2E="), Ok(pairs(&[("job", "/a")])));
+        assert_eq!(
+            group("job/t/task.execution.id/42/task.name/t"),
+            Ok(pairs(&[("task_execution_id", "42"), ("task_name", "t")]))
+        );
+    }
+
+    #[test]
+    fn paths_that_are_refused() {
+        for path in [
+            "",
+            "job",
+            "job/",
+            "jobs/a",
+            "x/1/job/a",
+            "job/a/x",
+            "job/a/1x/1",
+            "job/a/__x/1",
+            "job/a/x-y/1",
+            "job/%zz",
+            "job/%ff",
+            "job@base64/!",
+            "job/a%0ab",
+            "job/a/x%00/1",
+            "job/a/x/%1",
+        ] {
+            assert!(group(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn bodies_however_packed() {
+        use std::io::Write;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&[b'#'; 5000]).unwrap();
+        let packed = packed.finish().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+        assert_eq!(text_of(&headers, &packed, 5000).unwrap().len(), 5000);
+        assert_eq!(text_of(&headers, &packed, 4999).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(text_of(&headers, &packed[..9], 5000).unwrap_err().0, StatusCode::BAD_REQUEST);
+        headers.insert(header::CONTENT_ENCODING, "snappy".parse().unwrap());
+        let packed = snap::raw::Encoder::new().compress_vec(b"a 1\n").unwrap();
+        assert_eq!(text_of(&headers, &packed, 4).unwrap(), "a 1\n");
+        assert_eq!(text_of(&headers, &packed, 3).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
+        assert_eq!(text_of(&headers, b"", 3).unwrap_err().0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+}

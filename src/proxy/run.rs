@@ -1,0 +1,123 @@
+//! The whole proxy: recovers the store, opens the doors, and at the end lets every scraper have what is kept.
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::crypto::KeyPair;
+use super::http::delivery::{Door, Peer};
+use super::http::{self, HttpDoor};
+use super::metrics::Metrics;
+use super::push::{self, PushDoor};
+use super::server::{self, Clock, Parts, Stage};
+use super::store::disk::Directory;
+use super::store::{self, Store};
+
+/// Where and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The writable folder.
+    pub folder: PathBuf,
+    /// RSocket over TCP.
+    pub tcp: SocketAddr,
+    /// RSocket over websocket.
+    pub websocket: SocketAddr,
+    /// What is read.
+    pub http: SocketAddr,
+    /// The push API.
+    pub push: SocketAddr,
+    /// How long scrapers and applications are waited for at the end.
+    pub drain: Duration,
+    /// Any number that differs from process to process.
+    pub seed: u64,
+    /// Of connections.
+    pub server: server::Settings,
+    /// Of the store.
+    pub store: store::Settings,
+    /// Of the push API.
+    pub pushes: push::Settings,
+}
+
+/// How often is looked whether everything was delivered.
+const LOOK: Duration = Duration::from_millis(200);
+
+async fn listen(at: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(at).await.map_err(|error| format!("cannot listen on {at}: {error}"))
+}
+
+/// Runs until `stop`, and then until everything was delivered or the time for that is over.
+pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()>) -> Result<(), String> {
+    let begin = Instant::now();
+    let (cell, metrics, counts) = (Arc::new(OnceLock::new()), Arc::new(Metrics::default()), Arc::default());
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    http::register(&mut registry, cell.clone(), Arc::clone(&counts));
+    // Alive while it recovers, and only then ready.
+    let reads = http::routes(HttpDoor { store: cell.clone(), registry: Arc::new(registry), counts });
+    let reads = reads.into_make_service_with_connect_info::<Peer>();
+    let reads = tokio::spawn(axum::serve(Door(listen(settings.http).await?), reads).into_future());
+
+    let (store, keys) = open(&settings, clock.clone()).await?;
+    let keeper = tokio::spawn(store.clone().keep());
+    let (stage, stages) = watch::channel(Stage::Serving);
+    let ids = Arc::new(AtomicU64::new(1));
+    let door =
+        PushDoor { store: store.clone(), clock: clock.clone(), settings: settings.pushes, next: ids.clone() };
+    let door = push::routes(door).into_make_service_with_connect_info::<SocketAddr>();
+    let mut draining = stages.clone();
+    let pushes = axum::serve(listen(settings.push).await?, door).with_graceful_shutdown(async move {
+        // A sender that is gone means the same.
+        let _ = draining.wait_for(|stage| *stage >= Stage::Draining).await;
+    });
+    let pushes = tokio::spawn(pushes.into_future());
+    let (tcp, websocket) = (listen(settings.tcp).await?, listen(settings.websocket).await?);
+    let (limits, seed) = (settings.server.clone(), settings.seed);
+    let parts = Parts { intake: store.clone(), keys, settings: limits, clock, metrics, ids, seed };
+    let mut doors = tokio::spawn(server::serve(tcp, websocket, parts, stages));
+    // The store is whole now: the last thing that readiness waits for.
+    let _ = cell.set(store.clone());
+    tracing::info!(after_ms = begin.elapsed().as_millis(), "the proxy is ready");
+
+    tokio::select! {
+        () = stop => {}
+        ended = &mut doors => return Err(format!("the doors ended early: {ended:?}")),
+    }
+    tracing::info!("the proxy ends; whoever is connected is still served");
+    stage.send_replace(Stage::Draining);
+    let latest = Instant::now() + settings.drain;
+    while Instant::now() < latest && !(doors.is_finished() && store.drained()) {
+        sleep(LOOK).await;
+    }
+    stage.send_replace(Stage::Ended);
+    let served = doors.await;
+    // A push that hangs is not waited for: it was not acknowledged.
+    let _ = tokio::time::timeout(LOOK, pushes).await;
+    keeper.abort();
+    reads.abort();
+    tracing::info!(everything_delivered = store.drained(), "the proxy has ended");
+    served.map_err(|e| e.to_string())?.map_err(|error| format!("cannot serve: {error}"))
+}
+
+/// Both take a while, and a core each.
+async fn open(settings: &Settings, clock: Clock) -> Result<(Arc<Store>, Arc<KeyPair>), String> {
+    let (folder, limits) = (settings.folder.clone(), settings.store);
+    let store = tokio::task::spawn_blocking(move || -> io::Result<Arc<Store>> {
+        Store::open(Arc::new(Directory::open(folder)?), limits, clock)
+    });
+    let keys = tokio::task::spawn_blocking(KeyPair::generate);
+    let (store, keys) = tokio::join!(store, keys);
+    let folder = settings.folder.display();
+    let store =
+        store.map_err(|e| e.to_string())?.map_err(|e| format!("cannot open the store in {folder}: {e}"))?;
+    let keys = keys.map_err(|e| e.to_string())?.map_err(|e| format!("cannot make a key pair: {e}"))?;
+    Ok((store, Arc::new(keys)))
+}

@@ -1,0 +1,186 @@
+//! One connection: what its session decides is done here.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until};
+
+use super::transport::{Incoming, Transport};
+use super::{LEAVE, Shared, Stage, until};
+use crate::proxy::crypto::OpenError;
+use crate::proxy::crypto::pool::Urgency;
+use crate::proxy::intake::{Body, Intake, Origin};
+use crate::proxy::metrics::Outcome;
+use crate::proxy::session::{Effect, Note, Session};
+use crate::proxy::wire::Payload;
+
+/// Work on a body that is over.
+enum Done {
+    Pull,
+    Push { answer: Option<u32>, result: Result<(), String> },
+}
+
+struct Connection<I> {
+    shared: Arc<Shared<I>>,
+    origin: Origin,
+    work: JoinSet<Done>,
+    /// The last answer is not opened yet: behind many others, answers must not pile up.
+    opening: bool,
+    /// The client is known to the intake.
+    known: bool,
+}
+
+/// Serves the connection until it ends. Returns when all that it brought is stored.
+pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, origin: Origin) {
+    let work = JoinSet::new();
+    let mut connection = Connection { shared: shared.clone(), origin, work, opening: false, known: false };
+    // Any mixture that differs from one connection to the next does.
+    let random = shared.seed ^ origin.id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut session = Session::new(shared.settings.session, shared.keys.public(), random, Instant::now());
+    if connection.converse(&mut session, &mut transport).await.is_break() {
+        transport.close().await;
+    }
+    session.on_closed();
+    while connection.work.join_next().await.is_some() {}
+    if connection.known {
+        shared.intake.closed(origin, (shared.clock.0)()).await;
+        shared.metrics.connected(false);
+    }
+}
+
+impl<I: Intake> Connection<I> {
+    /// Breaks when it is for us to close.
+    async fn converse(&mut self, session: &mut Session, transport: &mut Transport) -> ControlFlow<()> {
+        let mut stage = self.shared.stage.clone();
+        let pause = LEAVE.mul_f64(f64::from(u8::try_from(self.origin.id % 256).unwrap_or_default()) / 256.0);
+        let leave = async move {
+            until(&mut stage, Stage::Ended).await;
+            sleep(pause).await;
+        };
+        tokio::pin!(leave);
+        while let Some(timer) = session.next_timer() {
+            let effects = tokio::select! {
+                incoming = transport.read() => match incoming {
+                    Some(frames) => frames.into_iter().flat_map(|frame| self.heard(session, frame)).collect(),
+                    None => return ControlFlow::Continue(()),
+                },
+                Some(done) = self.work.join_next() => match done {
+                    Ok(Done::Push { answer, result }) => session.on_stored(answer, result),
+                    Ok(Done::Pull) => {
+                        self.opening = false;
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "work on a body ended early");
+                        return ControlFlow::Break(());
+                    }
+                },
+                () = sleep_until(timer.into()) => session.on_timer(Instant::now()),
+                () = &mut leave => return ControlFlow::Break(()),
+            };
+            self.carry_out(effects, transport).await?;
+        }
+        ControlFlow::Break(())
+    }
+
+    fn heard(&self, session: &mut Session, incoming: Incoming) -> Vec<Effect> {
+        match incoming {
+            Ok(frame) => session.on_frame(Instant::now(), frame),
+            Err(bad) => {
+                tracing::info!(peer = %self.origin.peer, %bad, "not a frame");
+                session.on_malformed(Instant::now(), bad)
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>, transport: &mut Transport) -> ControlFlow<()> {
+        let (mut frames, mut close) = (Vec::new(), false);
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => frames.push(frame),
+                Effect::Live(payload) => self.pulled(payload),
+                Effect::Final { payload, answer } => self.pushed(payload, answer),
+                Effect::Note(note) => self.note(note),
+                Effect::Close => close = true,
+            }
+        }
+        let sent = frames.is_empty() || transport.write(&frames).await.is_ok();
+        if close || !sent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.shared.metrics.note(note);
+        match note {
+            Note::Opened => {
+                self.known = true;
+                self.shared.metrics.connected(true);
+                self.shared.intake.connected(self.origin);
+            }
+            Note::PullAnswered | Note::Ending => {}
+            _ => tracing::info!(peer = %self.origin.peer, door = ?self.origin.door, what = ?note, "noted"),
+        }
+    }
+
+    fn body(&self, text: String, taken_at: jiff::Timestamp) -> Body {
+        Body { origin: self.origin, taken_at, text }
+    }
+
+    fn pulled(&mut self, payload: Payload) {
+        let shared = self.shared.clone();
+        if self.opening {
+            return shared.metrics.pull(Outcome::skipped);
+        }
+        self.opening = true;
+        let body = self.body(String::new(), (shared.clock.0)());
+        self.work.spawn(async move {
+            match shared.open(Urgency::Pull, payload).await {
+                Ok(text) => {
+                    shared.metrics.pull(Outcome::success);
+                    shared.intake.live_body(Body { text, ..body });
+                }
+                Err(error) => {
+                    shared.metrics.pull(Outcome::unreadable);
+                    tracing::warn!(peer = %body.origin.peer, %error, "an answer cannot be read");
+                }
+            }
+            Done::Pull
+        });
+    }
+
+    fn pushed(&mut self, payload: Payload, answer: Option<u32>) {
+        let (shared, arrived) = (self.shared.clone(), Instant::now());
+        let body = self.body(String::new(), (shared.clock.0)());
+        self.work.spawn(async move {
+            let peer = body.origin.peer;
+            let (outcome, result) = match shared.open(Urgency::Push, payload).await {
+                Err(error) => (Outcome::unreadable, Err(error.to_string())),
+                Ok(text) => match shared.intake.final_push(Body { text, ..body }).await {
+                    Ok(()) => (Outcome::success, Ok(())),
+                    Err(error) => (Outcome::refused, Err(error.to_string())),
+                },
+            };
+            shared.metrics.push(outcome, arrived.elapsed());
+            if let Err(error) = &result {
+                tracing::warn!(%peer, error, "a final push is not kept");
+            }
+            Done::Push { answer, result }
+        });
+    }
+}
+
+impl<I> Shared<I> {
+    async fn open(&self, urgency: Urgency, payload: Payload) -> Result<String, OpenError> {
+        let (start, (sender, receiver)) = (Instant::now(), oneshot::channel());
+        self.pool.open(urgency, payload, move |text| {
+            // Who waited may be gone.
+            let _ = sender.send(text);
+        });
+        // The pool lives as long as this and drops nothing.
+        let text = receiver.await.unwrap_or(Err(OpenError::Cipher));
+        self.metrics.opened(&text, start.elapsed());
+        text
+    }
+}

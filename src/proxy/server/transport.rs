@@ -1,0 +1,153 @@
+//! Frames over a socket. On TCP each has its length before it; over websocket each is one binary message.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config, tungstenite};
+
+use crate::proxy::intake::Door;
+use crate::proxy::wire::{Deframer, Frame, Malformed, Piece, decode, encode, enframe};
+
+/// What a client sent.
+pub type Incoming = Result<Frame, Malformed>;
+
+/// A client that takes nothing for so long is gone: what we send fits the kernel's buffers for days.
+const WRITE_WAIT: Duration = Duration::from_secs(30);
+/// So long the other side's part of a close is waited for.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// Room for a frame's header and key beside the data, which the session limits.
+const FRAME_EXTRA: usize = 64 << 10;
+/// The longest message that RSocket has; what a payload may have is less, and for the session to say.
+const MESSAGE_MAX: usize = 1 << 24;
+/// Read at once: on the stack on TCP, held by each connection on websocket.
+const READ: usize = 16 << 10;
+const WEBSOCKET_READ: usize = 2 << 10;
+
+/// An open socket.
+#[derive(Debug)]
+pub enum Transport {
+    /// With what was read of the next frame.
+    Tcp(TcpStream, Deframer),
+    /// After the upgrade.
+    Websocket(Box<WebSocketStream<TcpStream>>),
+}
+
+impl Transport {
+    /// Takes over a socket; on websocket, answers the upgrade, whatever its path.
+    pub async fn open(
+        stream: TcpStream,
+        door: Door,
+        payload_limit: usize,
+    ) -> Result<Self, tungstenite::Error> {
+        if door != Door::Websocket {
+            return Ok(Self::Tcp(stream, Deframer::new(payload_limit.saturating_add(FRAME_EXTRA))));
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(WEBSOCKET_READ)
+            .write_buffer_size(0)
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let stream = accept_async_with_config(stream, Some(config)).await?;
+        Ok(Self::Websocket(Box::new(stream)))
+    }
+
+    /// The next frames; `None` when the other side has ended. May be dropped and called again.
+    pub async fn read(&mut self) -> Option<Vec<Incoming>> {
+        match self {
+            Self::Tcp(stream, deframer) => loop {
+                stream.readable().await.ok()?;
+                let frames = read_ready(stream, deframer)?;
+                if !frames.is_empty() {
+                    return Some(frames);
+                }
+            },
+            Self::Websocket(stream) => loop {
+                match stream.next().await?.ok()? {
+                    Message::Binary(bytes) => return Some(vec![decode(bytes)]),
+                    Message::Text(_) => {
+                        let what = "a text message instead";
+                        return Some(vec![Err(Malformed { stream: 0, kind: 0, what })]);
+                    }
+                    // The library answers pings and closes.
+                    _ => {}
+                }
+            },
+        }
+    }
+
+    /// Sends all of `frames`, in one packet if they fit.
+    pub async fn write(&mut self, frames: &[Frame]) -> Result<(), tungstenite::Error> {
+        let late = |_| tungstenite::Error::Io(ErrorKind::TimedOut.into());
+        timeout(WRITE_WAIT, self.write_all(frames)).await.map_err(late)?
+    }
+
+    async fn write_all(&mut self, frames: &[Frame]) -> Result<(), tungstenite::Error> {
+        match self {
+            Self::Tcp(stream, _) => {
+                let mut bytes = BytesMut::new();
+                for frame in frames {
+                    enframe(frame, &mut bytes);
+                }
+                stream.write_all(&bytes).await?;
+            }
+            Self::Websocket(stream) => {
+                for frame in frames {
+                    stream.feed(Message::Binary(encoded(frame))).await?;
+                }
+                stream.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it from our side and waits a little for the other's.
+    pub async fn close(mut self) {
+        let close = async {
+            match &mut self {
+                Self::Tcp(stream, _) => {
+                    let _ = stream.shutdown().await;
+                }
+                Self::Websocket(stream) => {
+                    let _ = stream.as_mut().close(None).await;
+                }
+            }
+            // Unread bytes would turn our end into a reset, and what we sent last would be lost.
+            while self.read().await.is_some() {}
+        };
+        let _ = timeout(CLOSE_WAIT, close).await;
+    }
+}
+
+fn encoded(frame: &Frame) -> Bytes {
+    let mut bytes = BytesMut::new();
+    encode(frame, &mut bytes);
+    bytes.freeze()
+}
+
+/// Reads what is there, into the stack: idle connections hold no buffer.
+fn read_ready(stream: &TcpStream, deframer: &mut Deframer) -> Option<Vec<Incoming>> {
+    let mut buffer = [0; READ];
+    let mut frames = Vec::new();
+    match stream.try_read(&mut buffer) {
+        Ok(0) => return None,
+        Ok(length) => {
+            let mut input = buffer.get(..length).unwrap_or_default();
+            while let Some(piece) = deframer.next(&mut input) {
+                frames.push(match piece {
+                    Piece::Frame(bytes) => decode(bytes),
+                    Piece::Oversize { head, .. } => Err(Malformed::too_long(&head)),
+                });
+            }
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+        Err(_) => return None,
+    }
+    Some(frames)
+}

@@ -1,0 +1,246 @@
+//! The log: files of records that are only appended to and removed whole.
+//!
+//! A record is `mark (8) | length (4) | CRC-32 of length and payload (4) | payload`. The mark is random for each file
+//! and stands in the file's name, so that after damage the next record is found, and nobody can put a record of his own
+//! into a body. A file is never written again by another process: a torn end stays where it is.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Append, Disk};
+use crate::proxy::exposition::Labels;
+
+/// What is told about a body on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Door: `tcp`, `websocket`, `push`.
+    pub door: String,
+    /// Who handed it in.
+    pub peer: String,
+    /// Number of the connection in the process that wrote it.
+    pub connection: u64,
+    /// When the connection began, milliseconds since 1970.
+    pub since_ms: i64,
+    /// When the body was taken.
+    pub taken_ms: i64,
+    /// Whether it is the last body before a connection died, not a push.
+    pub snapshot: bool,
+    /// Grouping of a push: labels that are set on every series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Labels>,
+}
+
+/// A body on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// About it.
+    pub note: Note,
+    /// The exposition.
+    pub text: String,
+}
+
+const HEAD: usize = 16;
+/// A length over this is damage: no door takes so large a body.
+const LONGEST: usize = 64 << 20;
+
+impl Record {
+    /// The payload.
+    pub fn encode(&self) -> Vec<u8> {
+        // Neither a Note nor a text within LONGEST can fail.
+        let note = serde_json::to_vec(&self.note).unwrap_or_default();
+        let text = snap::raw::Encoder::new().compress_vec(self.text.as_bytes()).unwrap_or_default();
+        [&u32::try_from(note.len()).unwrap_or(0).to_le_bytes(), &*note, &*text].concat()
+    }
+
+    fn decode(payload: &[u8]) -> Option<Self> {
+        let (length, rest) = payload.split_first_chunk::<4>()?;
+        let (note, text) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        if snap::raw::decompress_len(text).ok()? > LONGEST {
+            return None;
+        }
+        let text = String::from_utf8(snap::raw::Decoder::new().decompress_vec(text).ok()?).ok()?;
+        Some(Self { note: serde_json::from_slice(note).ok()?, text })
+    }
+}
+
+/// Number of a file; they grow.
+pub type Segment = u64;
+
+fn file_name(segment: Segment, mark: [u8; 8]) -> String {
+    format!("{segment:012}-{:016x}.log", u64::from_be_bytes(mark))
+}
+
+fn parse_name(name: &str) -> Option<(Segment, [u8; 8])> {
+    let (segment, mark) = name.strip_suffix(".log")?.split_once('-')?;
+    Some((segment.parse().ok()?, u64::from_str_radix(mark, 16).ok()?.to_be_bytes()))
+}
+
+/// Eight bytes that no client can know.
+fn new_mark() -> [u8; 8] {
+    use std::hash::{BuildHasher, RandomState};
+    // The keys of a RandomState come from the system's random source.
+    RandomState::new().hash_one(0).to_be_bytes()
+}
+
+fn framed(mark: [u8; 8], payload: &[u8], to: &mut Vec<u8>) {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+    to.extend_from_slice(&mark);
+    to.extend_from_slice(&length);
+    to.extend_from_slice(&checksum(length, payload).to_le_bytes());
+    to.extend_from_slice(payload);
+}
+
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&length);
+    crc.update(payload);
+    crc.finalize()
+}
+
+/// The payload of the record that begins `bytes`.
+fn first(bytes: &[u8], mark: [u8; 8]) -> Option<&[u8]> {
+    let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+    let (begin, head) = head.split_first_chunk::<8>()?;
+    let (length, head) = head.split_first_chunk::<4>()?;
+    let crc = head.first_chunk::<4>()?;
+    let size = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|size| *size <= LONGEST)?;
+    let payload = rest.get(..size)?;
+    (*begin == mark && u32::from_le_bytes(*crc) == checksum(*length, payload)).then_some(payload)
+}
+
+/// What a file holds.
+#[derive(Debug, Default)]
+struct Scan {
+    records: Vec<Record>,
+    /// Stretches of bytes that are no record.
+    damaged: usize,
+}
+
+fn scan(mut bytes: &[u8], mark: [u8; 8]) -> Scan {
+    let mut found = Scan::default();
+    while !bytes.is_empty() {
+        if let Some(payload) = first(bytes, mark) {
+            match Record::decode(payload) {
+                Some(record) => found.records.push(record),
+                None => found.damaged += 1,
+            }
+            bytes = bytes.get(HEAD + payload.len()..).unwrap_or_default();
+            continue;
+        }
+        found.damaged += 1;
+        // On to the next mark that begins a whole record.
+        let rest = bytes.get(1..).unwrap_or_default();
+        let next = memchr::memmem::find_iter(rest, &mark)
+            .find(|at| rest.get(*at..).is_some_and(|from| first(from, mark).is_some()));
+        bytes = next.and_then(|at| rest.get(at..)).unwrap_or_default();
+    }
+    found
+}
+
+/// What was on disk.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// With the file that holds it, oldest first.
+    pub records: Vec<(Segment, Record)>,
+    /// Files and their sizes.
+    pub segments: Vec<(Segment, usize)>,
+    /// Stretches of bytes that are no record, and files that cannot be read.
+    pub damaged: usize,
+}
+
+/// The log, open for writing.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    current: Option<Current>,
+    next: Segment,
+    segment_bytes: usize,
+}
+
+struct Current {
+    segment: Segment,
+    name: String,
+    mark: [u8; 8],
+    file: Box<dyn Append>,
+    size: usize,
+    /// Whether anything in it was acknowledged.
+    used: bool,
+}
+
+impl Log {
+    /// Reads what is there. A new file is begun with the first commit.
+    pub fn open(disk: Arc<dyn Disk>, segment_bytes: usize) -> io::Result<(Self, Recovered)> {
+        let mut found = Recovered::default();
+        let mut names: Vec<_> =
+            disk.names()?.into_iter().filter_map(|name| Some((parse_name(&name)?, name))).collect();
+        names.sort();
+        let next = names.last().map_or(0, |((segment, _), _)| segment.saturating_add(1));
+        for ((segment, mark), name) in names {
+            let Ok(bytes) = disk.read(&name) else {
+                found.damaged += 1;
+                continue;
+            };
+            let scan = scan(&bytes, mark);
+            found.damaged += scan.damaged;
+            found.segments.push((segment, bytes.len()));
+            found.records.extend(scan.records.into_iter().map(|record| (segment, record)));
+        }
+        Ok((Self { disk, current: None, next, segment_bytes }, found))
+    }
+
+    /// Writes all and syncs once. An error means that none is acknowledged; whatever of them reached the disk may be
+    /// found again.
+    pub fn commit(&mut self, payloads: &[Vec<u8>]) -> io::Result<(Segment, usize)> {
+        let result = self.try_commit(payloads);
+        if result.is_err()
+            && let Some(failed) = self.current.take()
+            && !failed.used
+        {
+            // Nothing of worth is in it, and files must not pile up while the disk is full.
+            let _ = self.disk.remove(&failed.name);
+        }
+        result
+    }
+
+    fn try_commit(&mut self, payloads: &[Vec<u8>]) -> io::Result<(Segment, usize)> {
+        if self.current.as_ref().is_some_and(|current| current.size >= self.segment_bytes) {
+            self.current = None;
+        }
+        if self.current.is_none() {
+            self.current = Some(self.begin()?);
+        }
+        let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut bytes = Vec::with_capacity(payloads.iter().map(|p| p.len() + HEAD).sum());
+        for payload in payloads {
+            framed(current.mark, payload, &mut bytes);
+        }
+        current.file.append(&bytes)?;
+        current.file.sync()?;
+        current.size += bytes.len();
+        current.used = true;
+        Ok((current.segment, bytes.len()))
+    }
+
+    fn begin(&mut self) -> io::Result<Current> {
+        let (segment, mark) = (self.next, new_mark());
+        // Never the same number twice, whatever becomes of the file.
+        self.next = self.next.saturating_add(1);
+        let name = file_name(segment, mark);
+        let file = self.disk.create(&name)?;
+        Ok(Current { segment, name, mark, file, size: 0, used: false })
+    }
+
+    /// Removes a file; one that is still written to is ended first.
+    pub fn remove(&mut self, segment: Segment) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|current| current.segment == segment) {
+            self.current = None;
+        }
+        for name in self.disk.names()? {
+            if parse_name(&name).is_some_and(|(found, _)| found == segment) {
+                self.disk.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}

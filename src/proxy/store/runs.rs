@@ -1,0 +1,404 @@
+//! What is known of every run, and what of it is shown. Pure: every decision takes the time as an argument.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::log::Segment;
+use super::scrapers::{Deliveries, ScraperId};
+use crate::proxy::exposition::{Body, Exposed, Identity, Labels};
+use crate::proxy::intake::{Door, Origin};
+
+/// Whose body it is. All doors of one run have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// It says so.
+    Run(Identity),
+    /// A push group without the identity of a run.
+    Group(Labels),
+    /// A connection that tells nothing: its beginning in milliseconds since 1970, and its number.
+    Connection(i64, u64),
+}
+
+/// Where a body came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Which door.
+    pub door: Door,
+    /// Who.
+    pub peer: String,
+    /// Number of the connection.
+    pub connection: u64,
+    /// When the connection began, milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+impl From<Origin> for Source {
+    fn from(origin: Origin) -> Self {
+        Self {
+            door: origin.door,
+            peer: origin.peer.to_string(),
+            connection: origin.id,
+            since_ms: origin.since.as_millisecond(),
+        }
+    }
+}
+
+/// A body and when it was taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The series.
+    pub body: Arc<Body>,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    /// From where.
+    pub source: Source,
+}
+
+/// A body that no newer one of a living application will replace.
+#[derive(Clone, Debug)]
+pub struct Final {
+    /// The body.
+    pub taken: Taken,
+    /// Whether it is the last one before a connection died.
+    pub snapshot: bool,
+    /// File that holds it; none if it could not be written.
+    pub segment: Option<Segment>,
+    /// Who had it.
+    pub deliveries: Arc<Deliveries>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Last body of a living connection.
+    pub live: Option<Taken>,
+    /// Last final one.
+    pub last: Option<Final>,
+    /// Whether its group was deleted by its owner.
+    pub ended: bool,
+}
+
+impl Run {
+    /// The one that is shown: the newest; of equally old ones the final.
+    fn shown(&self) -> Option<(&Taken, Option<&Arc<Deliveries>>)> {
+        match (&self.live, &self.last) {
+            (Some(live), Some(last)) if live.at_ms > last.taken.at_ms => Some((live, None)),
+            (_, Some(last)) => Some((&last.taken, Some(&last.deliveries))),
+            (Some(live), None) => Some((live, None)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// How long final bodies stay.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Milliseconds at least.
+    pub least_ms: i64,
+    /// Milliseconds at most: the head window of a Prometheus without one for out-of-order samples is about an hour.
+    pub most_ms: i64,
+    /// Complete responses to each known scraper.
+    pub deliveries: u8,
+}
+
+/// Why a final body is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Eviction {
+    /// Everybody had it.
+    Delivered,
+    /// Too old for Prometheus.
+    Expired,
+    /// No room.
+    Bytes,
+    /// A newer one of the same run came.
+    Replaced,
+}
+
+/// All runs.
+#[derive(Debug, Default)]
+pub struct Runs {
+    by_key: HashMap<Key, Run>,
+    /// Final bodies by file.
+    in_segment: BTreeMap<Segment, usize>,
+    bytes: usize,
+    evictions: BTreeMap<Eviction, u64>,
+}
+
+impl Runs {
+    /// A living application's newest body. False if a newer one is known, or it is empty and the known one is not.
+    pub fn live(&mut self, key: &Key, taken: Taken) -> bool {
+        let run = self.by_key.entry(key.clone()).or_default();
+        let older = run.live.as_ref().is_some_and(|live| live.at_ms > taken.at_ms);
+        if older || (taken.body.is_empty() && run.shown().is_some()) {
+            return false;
+        }
+        self.bytes += taken.body.bytes();
+        if let Some(former) = run.live.replace(taken) {
+            self.bytes = self.bytes.saturating_sub(former.body.bytes());
+        }
+        true
+    }
+
+    /// A final body that is stored. False if a newer final one is known.
+    pub fn finish(&mut self, key: &Key, last: Final) -> bool {
+        let run = self.by_key.entry(key.clone()).or_default();
+        let older = run.last.as_ref().is_some_and(|known| known.taken.at_ms > last.taken.at_ms);
+        if older || (last.taken.body.is_empty() && run.shown().is_some()) {
+            self.evicted(Eviction::Replaced);
+            return false;
+        }
+        self.bytes += last.taken.body.bytes();
+        if let Some(segment) = last.segment {
+            *self.in_segment.entry(segment).or_default() += 1;
+        }
+        run.ended = false;
+        if let Some(former) = run.last.replace(last) {
+            self.release(&former);
+            self.evicted(Eviction::Replaced);
+        }
+        true
+    }
+
+    /// The live body of a connection that is over; it is taken out by [`Runs::drop_live`].
+    pub fn live_of(&self, key: &Key, source: &Source) -> Option<Taken> {
+        self.by_key.get(key)?.live.clone().filter(|live| live.source == *source)
+    }
+
+    /// A connection is over, or goes by another name.
+    pub fn drop_live(&mut self, key: &Key, source: &Source) {
+        let Some(run) = self.by_key.get_mut(key) else { return };
+        if let Some(live) = run.live.take_if(|live| live.source == *source) {
+            self.bytes = self.bytes.saturating_sub(live.body.bytes());
+        }
+        if run.live.is_none() && run.last.is_none() {
+            self.by_key.remove(key);
+        }
+    }
+
+    /// The last final body.
+    pub fn last(&self, key: &Key) -> Option<&Final> {
+        self.by_key.get(key)?.last.as_ref()
+    }
+
+    /// The owner of a push group says that it is over.
+    pub fn end(&mut self, key: &Key) {
+        if let Some(run) = self.by_key.get_mut(key) {
+            run.ended = true;
+        }
+    }
+
+    /// What is shown, with who had it where that counts.
+    pub fn exposed(&self) -> (Vec<Exposed>, Vec<Arc<Deliveries>>) {
+        let (mut bodies, mut deliveries) = (Vec::with_capacity(self.by_key.len()), Vec::new());
+        for (key, run) in &self.by_key {
+            let Some((taken, of_it)) = run.shown() else { continue };
+            deliveries.extend(of_it.cloned());
+            bodies.push(Exposed {
+                body: taken.body.clone(),
+                taken_ms: Some(taken.at_ms),
+                since: seconds(taken.source.since_ms),
+                identified: matches!(key, Key::Run(_)),
+            });
+        }
+        (bodies, deliveries)
+    }
+
+    /// Lets go of final bodies that were kept long enough; `began_ms` is when this process began, and with it the
+    /// counting of deliveries.
+    pub fn sweep(&mut self, now_ms: i64, began_ms: i64, scrapers: &[ScraperId], retention: Retention) {
+        let why = |last: &Final| {
+            let age = now_ms.saturating_sub(last.taken.at_ms);
+            let shown = now_ms.saturating_sub(last.taken.at_ms.max(began_ms));
+            if age >= retention.most_ms {
+                Some(Eviction::Expired)
+            } else if shown >= retention.least_ms && last.deliveries.to_all(scrapers, retention.deliveries) {
+                Some(Eviction::Delivered)
+            } else {
+                None
+            }
+        };
+        let due: Vec<(Key, Eviction)> = self
+            .by_key
+            .iter()
+            .filter_map(|(key, run)| Some((key.clone(), why(run.last.as_ref()?)?)))
+            .collect();
+        for (key, eviction) in due {
+            self.evict(&key, eviction);
+        }
+    }
+
+    /// Lets go of the oldest final bodies until all bodies take `limit` bytes at most.
+    pub fn shrink(&mut self, limit: usize, scrapers: &[ScraperId], retention: Retention) {
+        if self.bytes <= limit {
+            return;
+        }
+        let mut all: Vec<_> = self
+            .by_key
+            .iter()
+            .filter_map(|(key, run)| {
+                let last = run.last.as_ref()?;
+                // First those that everybody had.
+                let missing = !last.deliveries.to_all(scrapers, retention.deliveries);
+                Some((missing, last.taken.at_ms, key.clone()))
+            })
+            .collect();
+        all.sort();
+        for (_, _, key) in all {
+            if self.bytes <= limit {
+                break;
+            }
+            self.evict(&key, Eviction::Bytes);
+        }
+    }
+
+    /// Lets go of all that a file holds.
+    pub fn evict_segment(&mut self, segment: Segment) {
+        let of_it = |run: &Run| run.last.as_ref().is_some_and(|last| last.segment == Some(segment));
+        let keys: Vec<Key> =
+            self.by_key.iter().filter(|(_, run)| of_it(run)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.evict(&key, Eviction::Bytes);
+        }
+    }
+
+    fn evict(&mut self, key: &Key, why: Eviction) {
+        let Some(run) = self.by_key.get_mut(key) else { return };
+        let last = run.last.take();
+        if run.live.is_none() {
+            self.by_key.remove(key);
+        }
+        if let Some(last) = last {
+            self.release(&last);
+            self.evicted(why);
+        }
+    }
+
+    fn release(&mut self, last: &Final) {
+        self.bytes = self.bytes.saturating_sub(last.taken.body.bytes());
+        if let Some(count) = last.segment.and_then(|segment| self.in_segment.get_mut(&segment)) {
+            *count = count.saturating_sub(1);
+        }
+        self.in_segment.retain(|_, count| *count > 0);
+    }
+
+    fn evicted(&mut self, why: Eviction) {
+        *self.evictions.entry(why).or_default() += 1;
+    }
+
+    /// Whether a file holds a body that is still kept.
+    pub fn needs(&self, segment: Segment) -> bool {
+        self.in_segment.contains_key(&segment)
+    }
+
+    /// Memory of all bodies.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Final bodies gone, by reason.
+    pub fn evictions(&self) -> &BTreeMap<Eviction, u64> {
+        &self.evictions
+    }
+
+    /// Each run.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Run)> {
+        self.by_key.iter()
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Milliseconds since 1970 fit for 280,000 years.
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::exposition::{Interner, build};
+
+    const RETENTION: Retention = Retention { least_ms: 300, most_ms: 3000, deliveries: 2 };
+
+    fn key(execution: &str) -> Key {
+        Key::Run(Identity { execution: execution.to_owned(), external: "p".to_owned() })
+    }
+
+    fn taken(text: &str, at_ms: i64, connection: u64) -> Taken {
+        let body = build(text.as_bytes(), &Labels::new(), &Interner::default()).body;
+        let source = Source { door: Door::Tcp, peer: "p".to_owned(), connection, since_ms: 0 };
+        Taken { body: Arc::new(body), at_ms, source }
+    }
+
+    fn last(text: &str, at_ms: i64, segment: Segment) -> Final {
+        let taken = taken(text, at_ms, 1);
+        Final { taken, snapshot: false, segment: Some(segment), deliveries: Arc::default() }
+    }
+
+    fn shown(runs: &Runs) -> Vec<(i64, usize)> {
+        let mut all: Vec<_> =
+            runs.exposed().0.iter().map(|e| (e.taken_ms.unwrap(), e.body.series())).collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn the_newest_body_that_is_not_empty_is_the_truth() {
+        let mut runs = Runs::default();
+        assert!(runs.live(&key("1"), taken("a 1\nb 1\n", 10, 1)));
+        assert!(!runs.live(&key("1"), taken("a 1\n", 9, 2)));
+        assert!(!runs.live(&key("1"), taken("", 11, 1)));
+        assert_eq!(shown(&runs), [(10, 2)]);
+        assert!(runs.finish(&key("1"), last("a 1\n", 12, 0)));
+        assert_eq!(shown(&runs), [(12, 1)]);
+        assert!(!runs.finish(&key("1"), last("", 13, 0)));
+        assert!(!runs.finish(&key("1"), last("a 1\nb 1\n", 11, 0)));
+        assert_eq!(shown(&runs), [(12, 1)]);
+        // The application comes again through another connection.
+        assert!(runs.live(&key("1"), taken("a 1\nb 1\nc 1\n", 20, 3)));
+        assert_eq!(shown(&runs), [(20, 3)]);
+        let third = runs.live_of(&key("1"), &taken("", 0, 3).source);
+        runs.drop_live(&key("1"), &third.unwrap().source);
+        assert_eq!(shown(&runs), [(12, 1)]);
+    }
+
+    #[test]
+    fn finals_stay_until_everybody_had_them_twice() {
+        let mut runs = Runs::default();
+        runs.finish(&key("1"), last("a 1\n", 1000, 7));
+        let sweep = |runs: &mut Runs, now, scrapers: &[ScraperId]| runs.sweep(now, 0, scrapers, RETENTION);
+        let (_, deliveries) = runs.exposed();
+        sweep(&mut runs, 2000, &[]);
+        deliveries[0].add(1);
+        deliveries[0].add(1);
+        sweep(&mut runs, 1299, &[1]);
+        sweep(&mut runs, 2000, &[1, 2]);
+        deliveries[0].add(2);
+        sweep(&mut runs, 2000, &[1, 2]);
+        assert!(runs.needs(7));
+        runs.sweep(2000, 1900, &[1], RETENTION);
+        assert!(runs.needs(7), "counted from the start of this process");
+        sweep(&mut runs, 2000, &[1]);
+        assert!(!runs.needs(7));
+        assert_eq!((shown(&runs), runs.bytes()), (vec![], 0));
+        runs.finish(&key("1"), last("a 1\n", 1000, 7));
+        sweep(&mut runs, 4000, &[1]);
+        assert_eq!(runs.evictions()[&Eviction::Expired], 1);
+        assert_eq!(runs.evictions()[&Eviction::Delivered], 1);
+    }
+
+    #[test]
+    fn room_is_made_by_what_was_delivered_then_by_the_oldest() {
+        let mut runs = Runs::default();
+        for (i, at) in [(1, 10), (2, 20), (3, 30)] {
+            runs.finish(&key(&i.to_string()), last("a 1\n", at, 0));
+        }
+        let delivered = runs.last(&key("3")).unwrap().deliveries.clone();
+        delivered.add(1);
+        delivered.add(1);
+        let one = runs.bytes() / 3;
+        runs.shrink(one * 2, &[1], RETENTION);
+        assert_eq!(shown(&runs), [(10, 1), (20, 1)]);
+        runs.shrink(one, &[1], RETENTION);
+        assert_eq!(shown(&runs), [(20, 1)]);
+        assert_eq!(runs.evictions()[&Eviction::Bytes], 2);
+    }
+}

@@ -1,0 +1,354 @@
+//! The store on a disk that crashes, fills up and lies.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::disk::{Append, Disk};
+use super::log::{Log, Note, Record};
+use super::*;
+use crate::proxy::exposition::identity::group_labels;
+use crate::proxy::exposition::{Format, Merge};
+
+#[derive(Default)]
+struct SimFile {
+    durable: Vec<u8>,
+    /// Written and not synced.
+    pending: Vec<u8>,
+}
+
+#[derive(Default)]
+pub struct Sim {
+    files: BTreeMap<String, SimFile>,
+    /// Bytes and syncs until the power fails, if it does.
+    power: Option<usize>,
+    /// Bytes until the disk is full, if it gets full.
+    room: Option<usize>,
+}
+
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<Sim>>);
+
+struct SimAppend(SimDisk, String);
+
+fn no_power() -> io::Error {
+    io::Error::other("no power")
+}
+
+impl Disk for SimDisk {
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().unwrap().files.keys().cloned().collect())
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let sim = self.0.lock().unwrap();
+        let file = sim.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok([file.durable.clone(), file.pending.clone()].concat())
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+        let mut sim = self.0.lock().unwrap();
+        if sim.power == Some(0) {
+            return Err(no_power());
+        }
+        sim.files.insert(name.to_owned(), SimFile::default());
+        Ok(Box::new(SimAppend(self.clone(), name.to_owned())))
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut sim = self.0.lock().unwrap();
+        if sim.power == Some(0) {
+            return Err(no_power());
+        }
+        sim.files.remove(name);
+        Ok(())
+    }
+}
+
+impl Append for SimAppend {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut sim = self.0.0.lock().unwrap();
+        let room = sim.room.unwrap_or(usize::MAX).min(sim.power.unwrap_or(usize::MAX)).min(bytes.len());
+        let file = sim.files.get_mut(&self.1).ok_or(io::ErrorKind::NotFound)?;
+        file.pending.extend_from_slice(&bytes[..room]);
+        sim.room = sim.room.map(|left| left - room);
+        sim.power = sim.power.map(|left| left - room);
+        if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        let mut sim = self.0.0.lock().unwrap();
+        if sim.power == Some(0) {
+            return Err(no_power());
+        }
+        sim.power = sim.power.map(|left| left - 1);
+        let file = sim.files.get_mut(&self.1).ok_or(io::ErrorKind::NotFound)?;
+        file.durable.append(&mut file.pending);
+        Ok(())
+    }
+}
+
+impl SimDisk {
+    fn with_power(power: usize) -> Self {
+        let disk = Self::default();
+        disk.0.lock().unwrap().power = Some(power);
+        disk
+    }
+
+    /// What is left after the power came back; `torn` says what became of bytes that were not synced.
+    fn after_crash(&self, torn: Torn) -> Self {
+        let mut sim = Sim::default();
+        for (name, file) in &self.0.lock().unwrap().files {
+            let durable = [file.durable.clone(), torn(&file.pending)].concat();
+            sim.files.insert(name.clone(), SimFile { durable, pending: Vec::new() });
+        }
+        Self(Arc::new(Mutex::new(sim)))
+    }
+}
+
+fn record(i: u8) -> Record {
+    let note = Note {
+        door: "tcp".to_owned(),
+        peer: "10.0.0.1:4000".to_owned(),
+        connection: i.into(),
+        since_ms: 0,
+        taken_ms: i.into(),
+        snapshot: false,
+        group: None,
+    };
+    Record { note, text: format!("a{{i=\"{i}\"}} {i}\n") }
+}
+
+/// What is left of bytes that were not synced.
+type Torn = fn(&[u8]) -> Vec<u8>;
+
+/// Groups of records, three files; returns those that were acknowledged.
+fn write_all(disk: &SimDisk) -> Vec<Record> {
+    let Ok((mut log, _)) = Log::open(Arc::new(disk.clone()), 400) else { return Vec::new() };
+    let mut acknowledged = Vec::new();
+    for group in [&[1, 2][..], &[3], &[4, 5, 6], &[7]] {
+        let records: Vec<Record> = group.iter().map(|i| record(*i)).collect();
+        let payloads: Vec<_> = records.iter().map(Record::encode).collect();
+        if log.commit(&payloads).is_ok() {
+            acknowledged.extend(records);
+        }
+    }
+    acknowledged
+}
+
+fn found(disk: &SimDisk) -> (Vec<Record>, usize) {
+    let (_, found) = Log::open(Arc::new(disk.clone()), 400).unwrap();
+    (found.records.into_iter().map(|(_, record)| record).collect(), found.damaged)
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_crash_at_every_byte() {
+    let torn: [Torn; 4] = [
+        |_| Vec::new(),
+        <[u8]>::to_vec,
+        |pending| pending[..pending.len() / 2].to_vec(),
+        // Its beginning was not written, its end was.
+        |pending| {
+            pending.iter().enumerate().map(|(i, b)| if i < pending.len() / 2 { 0 } else { *b }).collect()
+        },
+    ];
+    let everything: Vec<Record> = (1..=7).map(record).collect();
+    let mut complete = false;
+    for power in 0.. {
+        let disk = SimDisk::with_power(power);
+        let acknowledged = write_all(&disk);
+        for torn in torn {
+            let after = disk.after_crash(torn);
+            let (mut log, recovered) = Log::open(Arc::new(after.clone()), 400).unwrap();
+            let records: Vec<_> = recovered.records.into_iter().map(|(_, record)| record).collect();
+            assert!(acknowledged.iter().all(|r| records.contains(r)), "power {power}");
+            assert!(records.iter().all(|r| everything.contains(r)), "power {power}");
+            // And it goes on.
+            log.commit(&[record(9).encode()]).unwrap();
+            assert_eq!(found(&after).0.len(), records.len() + 1);
+        }
+        complete = acknowledged.len() == everything.len();
+        if complete {
+            break;
+        }
+    }
+    assert!(complete);
+}
+
+#[test]
+fn damage_harms_only_the_record_it_hit() {
+    let disk = SimDisk::default();
+    let everything = write_all(&disk);
+    let names: Vec<_> = disk.0.lock().unwrap().files.keys().cloned().collect();
+    assert!(names.len() > 1);
+    for name in names {
+        let length = disk.0.lock().unwrap().files[&name].durable.len();
+        for at in 0..length {
+            disk.0.lock().unwrap().files.get_mut(&name).unwrap().durable[at] ^= 0x41;
+            let (records, damaged) = found(&disk);
+            assert_eq!((records.len(), damaged), (everything.len() - 1, 1), "{name} {at}");
+            disk.0.lock().unwrap().files.get_mut(&name).unwrap().durable[at] ^= 0x41;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_no_files_behind() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(Arc::new(disk.clone()), 400).unwrap();
+    log.commit(&[record(1).encode()]).unwrap();
+    disk.0.lock().unwrap().room = Some(30);
+    for i in 2..9 {
+        log.commit(&[record(i).encode()]).unwrap_err();
+    }
+    assert_eq!(found(&disk).0, [record(1)]);
+    assert!(disk.0.lock().unwrap().files.len() <= 2);
+    disk.0.lock().unwrap().room = None;
+    log.commit(&[record(9).encode()]).unwrap();
+    assert_eq!(found(&disk).0, [record(1), record(9)]);
+}
+
+const NOW: i64 = 1_800_000_000_000;
+
+fn open(disk: &SimDisk) -> Arc<Store> {
+    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());
+    Store::open(Arc::new(disk.clone()), Settings::default(), clock).unwrap()
+}
+
+fn origin(id: u64, door: Door) -> Origin {
+    let since = Timestamp::from_millisecond(NOW - 1000).unwrap();
+    Origin { id, door, peer: SocketAddr::from(([10, 0, 0, 1], 4000)), since }
+}
+
+fn body(id: u64, age_ms: i64, text: &str) -> Body {
+    let taken_at = Timestamp::from_millisecond(NOW - age_ms).unwrap();
+    Body { origin: origin(id, Door::Tcp), taken_at, text: text.to_owned() }
+}
+
+fn run(execution: &str, series: &str) -> String {
+    let labels = format!("task_execution_id=\"{execution}\",task_external_execution_id=\"p\"");
+    let lines: Vec<_> = series.split(' ').map(|name| format!("{name}{{{labels}}} 1\n")).collect();
+    lines.concat()
+}
+
+fn push(execution: &str, text: &str, replace: bool) -> Push {
+    let group = [("job", "t"), ("task_execution_id", execution), ("task_external_execution_id", "p")];
+    let group: Vec<_> = group.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let at = Timestamp::from_millisecond(NOW).unwrap();
+    Push { origin: origin(99, Door::Push), at, group: group_labels(&group), text: text.to_owned(), replace }
+}
+
+/// Names of the series that are shown.
+fn shown(store: &Store) -> Vec<String> {
+    let mut merge = Merge::new(store.exposed().0, Format::Text);
+    let mut out = Vec::new();
+    while merge.write(&mut out, 1000) {}
+    let text = String::from_utf8(out).unwrap();
+    text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split('{').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_final_push_is_shown_again_after_a_restart() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    store.connected(origin(1, Door::Tcp));
+    store.live_body(body(1, 500, &run("1", "a")));
+    assert_eq!(shown(&store), ["a"]);
+    store.final_push(body(1, 100, &run("1", "a b"))).await.unwrap();
+    store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(shown(&store), ["a", "b"]);
+    let again = open(&disk.after_crash(|_| Vec::new()));
+    assert_eq!(shown(&again), ["a", "b"]);
+    let facts = again.attempts("1");
+    assert_eq!((facts.len(), facts[0].series, facts[0].snapshot_only), (1, 2, false));
+    assert!(facts[0].final_push.is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_leaves_its_last_body() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    store.connected(origin(1, Door::Tcp));
+    store.live_body(body(1, 500, &run("1", "a b")));
+    store.live_body(body(1, 400, "not a metric"));
+    store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
+    let again = open(&disk.after_crash(|_| Vec::new()));
+    assert_eq!(shown(&again), ["a", "b"]);
+    assert!(again.attempts("1")[0].snapshot_only);
+}
+
+#[tokio::test]
+async fn a_failing_disk_refuses_pushes_and_keeps_snapshots() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    store.final_push(body(1, 100, &run("1", "a"))).await.unwrap();
+    disk.0.lock().unwrap().room = Some(10);
+    assert!(matches!(store.final_push(body(2, 100, &run("2", "b"))).await, Err(IntakeError::Store(_))));
+    store.connected(origin(3, Door::Tcp));
+    store.live_body(body(3, 100, &run("3", "c")));
+    store.closed(origin(3, Door::Tcp), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(shown(&store), ["a", "c"]);
+    assert_eq!(shown(&open(&disk.after_crash(|_| Vec::new()))), ["a"]);
+}
+
+#[tokio::test]
+async fn an_empty_or_invalid_push_replaces_nothing() {
+    let store = open(&SimDisk::default());
+    store.push(push("1", "a 1\n", true)).await.unwrap();
+    store.push(push("1", "", true)).await.unwrap();
+    store.push(push("1", "# TYPE a gauge\n", false)).await.unwrap();
+    assert!(matches!(store.push(push("1", "}{", true)).await, Err(IntakeError::Invalid(_))));
+    store.end(push("1", "", true).group);
+    assert_eq!(shown(&store), ["a"]);
+    assert!(store.attempts("1")[0].deleted);
+}
+
+#[tokio::test]
+async fn a_post_adds_families_and_a_put_replaces_all() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    store.push(push("1", "a 1\nb 1\n", false)).await.unwrap();
+    store.push(push("1", "b 2\nc 2\n", false)).await.unwrap();
+    assert_eq!(shown(&store), ["a", "b", "c"]);
+    assert_eq!(shown(&open(&disk.after_crash(|_| Vec::new()))), ["a", "b", "c"]);
+    store.push(push("1", "b 3\n", true)).await.unwrap();
+    assert_eq!(shown(&store), ["b"]);
+}
+
+#[tokio::test]
+async fn a_run_that_comes_through_both_doors_is_one() {
+    let store = open(&SimDisk::default());
+    store.connected(origin(1, Door::Tcp));
+    store.live_body(body(1, 500, &run("1", "a b")));
+    store.push(push("1", "a 1\n", true)).await.unwrap();
+    assert_eq!(shown(&store), ["a"]);
+    assert_eq!(store.attempts("1").len(), 1);
+    // Two applications without identity are two.
+    for id in [5, 6] {
+        store.connected(origin(id, Door::Tcp));
+        store.live_body(body(id, 10, &format!("x{{i=\"{id}\"}} 1\n")));
+    }
+    assert_eq!(shown(&store), ["a", "x", "x"]);
+}
+
+#[tokio::test]
+async fn the_log_stays_within_its_bytes() {
+    let disk = SimDisk::default();
+    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());
+    let settings = Settings { disk_max: 4000, segment_bytes: 500, ..Settings::default() };
+    let store = Store::open(Arc::new(disk.clone()), settings, clock).unwrap();
+    for i in 0..40 {
+        store.final_push(body(i, 100, &run(&i.to_string(), "a"))).await.unwrap();
+    }
+    let last = shown(&store).len();
+    assert!((5..30).contains(&last), "{last}");
+    assert_eq!(store.attempts("39").len(), 1);
+    let on_disk = || disk.0.lock().unwrap().files.values().map(|f| f.durable.len()).sum::<usize>();
+    // The last removal happens behind the last acknowledgement.
+    for _ in 0..1000 {
+        if on_disk() <= 5000 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(on_disk() <= 5000, "{}", on_disk());
+}

@@ -1,0 +1,147 @@
+//! An application's RSocket client, as the Java one behaves, without an application. What it sends is sealed by another
+//! implementation of the cipher than the proxy's.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aws_lc_rs::cipher::{AES_128, PaddedBlockEncryptingKey, UnboundCipherKey};
+use bytes::{Bytes, BytesMut};
+use millrace::proxy::wire::{Deframer, Frame, Payload, Piece, Setup, decode, enframe};
+use rsa::pkcs8::DecodePublicKey;
+use rsa::rand_core::OsRng;
+use rsa::{Oaep, RsaPublicKey};
+use sha1::Sha1;
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const MIME: &str = "application/binary";
+
+/// The first frame of every Java client (`captures` of this project: the same 56 bytes in all versions).
+pub fn setup() -> Frame {
+    let mime = || Bytes::from_static(MIME.as_bytes());
+    Frame::Setup(Box::new(Setup {
+        version: (1, 0),
+        keepalive_ms: 20_000,
+        lifetime_ms: 90_000,
+        resume_token: None,
+        lease: false,
+        metadata_mime: mime(),
+        data_mime: mime(),
+        payload: Payload::default(),
+    }))
+}
+
+/// Compresses and encrypts a text for the proxy whose public key this is (DER).
+pub fn seal(key: &[u8], text: &str) -> Payload {
+    let key = RsaPublicKey::from_public_key_der(key).unwrap();
+    let aes = [7; 16];
+    let mut data = snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
+    let cipher = UnboundCipherKey::new(&AES_128, &aes).unwrap();
+    PaddedBlockEncryptingKey::ecb_pkcs7(cipher).unwrap().encrypt(&mut data).unwrap();
+    let wrapped = key.encrypt(&mut OsRng, Oaep::new_with_mgf_hash::<Sha256, Sha1>(), &aes).unwrap();
+    Payload { metadata: Some(wrapped.into()), data: data.into() }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    deframer: Deframer,
+    waiting: std::collections::VecDeque<Frame>,
+    /// The proxy's public key, DER.
+    pub key: Bytes,
+}
+
+impl Client {
+    /// Connects and waits for the key.
+    pub async fn connect(to: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(to).await.map_err(|e| format!("{to}: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let deframer = Deframer::new(1 << 24);
+        let mut client = Self { stream, deframer, waiting: Default::default(), key: Bytes::new() };
+        client.send(&setup()).await?;
+        loop {
+            if let Frame::RequestFnf { payload, .. } = client.next().await? {
+                client.key = payload.data;
+                return Ok(client);
+            }
+        }
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &Frame) -> Result<(), String> {
+        let mut bytes = BytesMut::new();
+        enframe(frame, &mut bytes);
+        self.stream.write_all(&bytes).await.map_err(|e| format!("cannot send: {e}"))
+    }
+
+    /// The next frame of the proxy.
+    pub async fn next(&mut self) -> Result<Frame, String> {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Ok(frame);
+            }
+            let length = self.stream.read(&mut buffer).await.map_err(|e| format!("cannot read: {e}"))?;
+            if length == 0 {
+                return Err("the proxy closed the connection".to_owned());
+            }
+            let mut input = &buffer[..length];
+            while let Some(piece) = self.deframer.next(&mut input) {
+                let Piece::Frame(bytes) = piece else { return Err("a frame over the limit".to_owned()) };
+                self.waiting.push_back(decode(bytes).map_err(|bad| bad.to_string())?);
+            }
+        }
+    }
+
+    /// Waits for the next pull and answers it; KEEPALIVEs on the way are echoed.
+    pub async fn answer_pull(&mut self, sealed: &Payload) -> Result<(), String> {
+        loop {
+            match self.next().await? {
+                Frame::RequestResponse { stream, .. } => return self.answer(stream, sealed).await,
+                Frame::Keepalive { respond: true, data, .. } => {
+                    self.send(&Frame::Keepalive { respond: false, position: 0, data }).await?;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers the pull on `stream`.
+    pub async fn answer(&mut self, stream: u32, sealed: &Payload) -> Result<(), String> {
+        let payload = sealed.clone();
+        self.send(&Frame::Payload { stream, follows: false, complete: true, next: true, payload }).await
+    }
+
+    /// The final push, by request-response: returns when it is acknowledged. Pulls on the way stay unanswered, as an
+    /// application that ends leaves them.
+    pub async fn push(&mut self, sealed: &Payload) -> Result<(), String> {
+        let payload = sealed.clone();
+        self.send(&Frame::RequestResponse { stream: 1, follows: false, payload }).await?;
+        let answer = async {
+            loop {
+                match self.next().await? {
+                    Frame::Payload { stream: 1, .. } => return Ok(()),
+                    Frame::Error { stream: 1, text, .. } => {
+                        return Err(String::from_utf8_lossy(&text).into_owned());
+                    }
+                    _ => {}
+                }
+            }
+        };
+        // As long as the Java client waits.
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        answer.unwrap_or_else(|_| Err("not acknowledged within 5 s".to_owned()))
+    }
+
+    /// Ends in order, without a word, as rsocket-java 1.1.3 does.
+    pub async fn close(mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// The socket, for what a client should not do.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+}

@@ -1,0 +1,102 @@
+//! `millrace proxy` as a process of its own.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use super::process::{Folder, Process, free_address};
+use super::{eventually, http};
+
+/// What a Prometheus sends with every scrape; without it a request is nobody's.
+pub const SCRAPE: (&str, &str) = ("x-prometheus-scrape-timeout-seconds", "10");
+
+/// A proxy with its ports and its folder, which stay the same over restarts.
+#[derive(Debug)]
+pub struct Proxy {
+    process: Process,
+    folder: Folder,
+    args: Vec<String>,
+    /// RSocket over TCP.
+    pub tcp: SocketAddr,
+    /// RSocket over websocket.
+    pub websocket: SocketAddr,
+    /// What is read.
+    pub http: SocketAddr,
+    /// The push API.
+    pub push: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts one, ready to be used. `args` come after those for ports and folder.
+    pub async fn start(args: &[&str]) -> Self {
+        let folder = Folder::new("proxy");
+        let [tcp, websocket, http, push] = [(); 4].map(|()| free_address());
+        let mut all = vec!["proxy".to_owned(), "--address=127.0.0.1".to_owned()];
+        all.push(format!("--data={}", folder.path().join("data").display()));
+        for (flag, at) in [("tcp", tcp), ("websocket", websocket), ("http", http), ("push", push)] {
+            all.push(format!("--{flag}-port={}", at.port()));
+        }
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        let process = Self::spawn(&all, &folder);
+        let proxy = Self { process, folder, args: all, tcp, websocket, http, push };
+        proxy.ready().await;
+        proxy
+    }
+
+    fn spawn(args: &[String], folder: &Folder) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.args(args).env_clear();
+        Process::start(command, folder.path().join("log"))
+    }
+
+    async fn ready(&self) {
+        eventually(30, "the proxy is ready", async || {
+            let answer = http::get(self.http, "/actuator/health/readiness", &[]).await?;
+            super::check(answer.status == 200, answer)
+        })
+        .await;
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Where its data are.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after its end, on the same ports and data.
+    pub async fn start_again(&mut self) {
+        self.process = Self::spawn(&self.args, &self.folder);
+        self.ready().await;
+    }
+
+    /// What people and probes see of all applications: counts as nobody's scrape.
+    pub async fn connected(&self) -> String {
+        self.connected_as(&[]).await
+    }
+
+    /// The same with headers; with [`SCRAPE`] it is a scrape.
+    pub async fn connected_as(&self, headers: &[(&str, &str)]) -> String {
+        let answer = http::get(self.http, "/metrics/connected", headers).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text()
+    }
+
+    /// Its own metrics.
+    pub async fn own(&self) -> String {
+        http::get(self.http, "/metrics/proxy", &[]).await.unwrap().text()
+    }
+
+    /// Sends a text to the push door, which takes it.
+    pub async fn push(&self, path: &str, text: &str) {
+        let answer = http::with_body(self.push, "POST", path, &[], text.to_owned()).await.unwrap();
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! An application's RSocket client, as the Java one behaves, without an application. What it sends is sealed by another
 //! implementation of the cipher than the proxy's.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub fn seal(key: &[u8], text: &str) -> Payload {
 pub struct Client {
     stream: TcpStream,
     deframer: Deframer,
-    waiting: std::collections::VecDeque<Frame>,
+    waiting: VecDeque<Frame>,
     /// The proxy's public key, DER.
     pub key: Bytes,
 }
@@ -59,7 +60,7 @@ impl Client {
         let stream = TcpStream::connect(to).await.map_err(|e| format!("{to}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let deframer = Deframer::new(1 << 24);
-        let mut client = Self { stream, deframer, waiting: Default::default(), key: Bytes::new() };
+        let mut client = Self { stream, deframer, waiting: VecDeque::new(), key: Bytes::new() };
         client.send(&setup()).await?;
         loop {
             if let Frame::RequestFnf { payload, .. } = client.next().await? {

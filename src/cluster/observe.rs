@@ -174,5 +174,9 @@ fn observe_parent(seen: &super::cache::Seen, name: &Name) -> Parent {
         seen.job(&job_of(name, &parent))
             .filter(|job| job.is_owned_by(parent.metadata.uid.as_deref().unwrap_or_default()))
     };
-    told.or_else(|| job()?.execution_id()).map_or(Parent::NotStarted, Parent::Id)
+    match told.or_else(|| job()?.execution_id()) {
+        Some(id) => Parent::Id(id),
+        None if parent.final_phase().is_some() => Parent::NeverStarted,
+        None => Parent::NotStarted,
+    }
 }

@@ -63,6 +63,8 @@ pub enum Parent {
     Missing,
     /// It has no execution id yet.
     NotStarted,
+    /// It ended without ever having one.
+    NeverStarted,
     /// Its execution id.
     Id(i64),
 }
@@ -232,7 +234,7 @@ fn after_the_end(s: &LaunchSnapshot) -> LaunchPlan {
     let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
     let alive = owned.filter(|job| job.end().is_none() && job.metadata.deletion_timestamp.is_none());
     match alive {
-        Some(job) if job.spec.suspend && job.status.active == 0 => {
+        Some(job) if progress::held_back(job) => {
             LaunchPlan { delete_job: Some(JobRef::of(job)), ..LaunchPlan::default() }
         }
         Some(job) if annotation_of(&job.metadata, annotation::STOP).is_none() => {
@@ -337,6 +339,14 @@ fn accept(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> Result<ResolvedLaunch, R
             return Err(Rejection {
                 reason: reason::PARENT_NOT_STARTED,
                 message: format!("parent TaskLaunch {parent} has no execution id yet"),
+            });
+        }
+        Parent::NeverStarted => {
+            return Err(Rejection {
+                reason: reason::PARENT_NOT_STARTED,
+                message: format!(
+                    "parent TaskLaunch {parent} ended before it had an execution id: delete this launch, and create one with another parent"
+                ),
             });
         }
     };

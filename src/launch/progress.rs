@@ -46,6 +46,11 @@ pub(super) fn decide(s: &LaunchSnapshot, shutdown: bool, job: &SeenJob) -> Launc
     }
 }
 
+/// Whether another controller, a queue for example, keeps the Job from running.
+pub(super) fn held_back(job: &SeenJob) -> bool {
+    job.spec.suspend && job.status.active == 0
+}
+
 /// Whether the Job was asked to end.
 fn is_asked(job: &SeenJob) -> bool {
     annotation_of(&job.metadata, annotation::STOP).is_some()
@@ -113,7 +118,7 @@ fn why_stop(s: &LaunchSnapshot, shutdown: bool, job: &SeenJob, task: &Task<'_>) 
 /// SIGKILL) and keeps the Job as evidence. A Job that a queue holds back has no pods and no deadline: there the
 /// launch ends at once, and its Job is deleted afterwards.
 fn stopping(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>, why: &'static str) -> LaunchPlan {
-    if job.spec.suspend && job.status.active == 0 {
+    if held_back(job) {
         let ending = match why {
             stop::SHUTDOWN => Ending::stopped("stopped while its Job was suspended"),
             _ => not_started(s, job, task),
@@ -161,9 +166,11 @@ fn going(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> LaunchPlan {
         next.push(short);
         return LaunchPlan { next: next.into_iter().min(), ..LaunchPlan::default() };
     }
-    let (reason, message) = if started { (reason::RUNNING, String::new()) } else { obstacle(s, job, task) };
+    // A queue may take back what it let run: then there is no pod, and the task begins anew later.
+    let runs = started && !held_back(job);
+    let (reason, message) = if runs { (reason::RUNNING, String::new()) } else { obstacle(s, job, task) };
     let standing = Standing {
-        phase: if started { Phase::Running } else { Phase::Pending },
+        phase: if runs { Phase::Running } else { Phase::Pending },
         reason,
         message: &message,
         warn: !matches!(reason, reason::RUNNING | reason::STARTING | reason::SUSPENDED),

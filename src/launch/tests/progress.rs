@@ -129,6 +129,28 @@ fn what_keeps_a_task_from_starting() {
 }
 
 #[test]
+fn a_queue_may_take_back_a_job_that_ran() {
+    let ran = || Case::at_second(6).job(AJob::new()).pod(APod::new().running(2)).and_then(20);
+    check([
+        (
+            "it waits again",
+            ran().with(|s| s.pods.clear()).job(AJob::new().suspended()),
+            "Pending Suspended (its Job is suspended, by a queue for example) [+Accepted/Accepted +Started/ContainerStarted -Finished/Running]",
+        ),
+        (
+            "its start deadline was met, and counts no more",
+            ran().with(|s| s.pods.clear()).job(AJob::new().suspended()).with(|s| s.now = at(9999)),
+            "Pending Suspended (its Job is suspended, by a queue for example) [+Accepted/Accepted +Started/ContainerStarted -Finished/Running]",
+        ),
+        (
+            "its pods are still on their way out",
+            ran().job(AJob::new().with(json!({"spec": {"suspend": true}}))),
+            "nothing",
+        ),
+    ]);
+}
+
+#[test]
 fn a_reason_that_alternates_is_written_and_told_once() {
     let image = pending("ImagePullFailed", "container task: ErrImagePull: not found")
         + "; warn ImagePullFailed; next in 3594s";

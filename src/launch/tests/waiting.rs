@@ -57,6 +57,11 @@ fn what_a_launch_waits_for() {
         3597,
     );
     let no_id = waiting("ParentNotStarted", "parent TaskLaunch mother has no execution id yet", 3597);
+    let never = waiting(
+        "ParentNotStarted",
+        "parent TaskLaunch mother ended before it had an execution id: delete this launch, and create one with another parent",
+        3597,
+    );
     let denied = waiting(
         "OverrideDenied",
         "argument \"-x\" begins with a dash, which the definition does not allow: set its spec.overrides.args to Any",
@@ -83,6 +88,7 @@ fn what_a_launch_waits_for() {
         ("a definition", Case::at_second(3).no_definition(), missing.as_str()),
         ("a parent", child(Parent::Missing), no_parent.as_str()),
         ("a parent's id", child(Parent::NotStarted), no_id.as_str()),
+        ("a parent that ended without an id", child(Parent::NeverStarted), never.as_str()),
         ("other arguments", Case::at_second(3).spec(&json!({"args": ["-x"]})), denied.as_str()),
         (
             "other properties",

@@ -47,4 +47,12 @@ no_input_is_missing() {
   done
 }
 
-need_rust() { command -v cargo >/dev/null || die "missing: cargo; install it with rustup, see https://rustup.rs"; }
+# rustup gets the toolchain that rust-toolchain.toml names; without rustup it must be there.
+need_rust() {
+  local have want
+  command -v cargo >/dev/null || die "missing: cargo; install it with rustup, see https://rustup.rs"
+  want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$CHECKOUT/Cargo.toml")
+  have=$(cd "$CHECKOUT" && rustc --version | cut -d' ' -f2)
+  [[ $(printf '%s\n' "$want" "$have" | sort -V | head -1) == "$want" ]] ||
+    die "Rust $want or newer is needed, rustc is $have; with rustup: rustup update"
+}

@@ -9,7 +9,7 @@
 FROM rust:1.95-alpine AS build
 ARG TARGETARCH
 WORKDIR /build
-# For the C and assembler parts of ring.
+# For the C and assembler parts of ring and AWS-LC.
 RUN apk add --no-cache musl-dev
 COPY Cargo.toml Cargo.lock ./
 COPY src src

@@ -20,7 +20,7 @@ demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
 .PHONY: test lint unit proxy e2e
-test: lint parts unit proxy e2e ## Run all tests, the end-to-end ones on a real cluster included
+test: lint parts unit proxy cluster-check e2e ## Run all tests, the end-to-end ones on a real cluster included
 
 .PHONY: parts
 parts: # all that takes long, built at once: downloads of one fill the pauses of another
@@ -42,12 +42,15 @@ e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare
 	@$(ENV) && $(CARGO) test --locked --test e2e --features e2e -- --test-threads=8
 
-.PHONY: cluster cluster-down
+.PHONY: cluster cluster-down cluster-check
 cluster: ## Bring up only the local cluster
 	@tests/cluster/cluster up
 
 cluster-down: ## Remove the local cluster
 	@tests/cluster/cluster down
+
+cluster-check: ## Prove the local cluster: restarts, two at once, nothing left behind
+	@tests/cluster/check
 
 .PHONY: generate
 generate: ## Write crds/, deploy/, the chart's CRDs and docs/reference.md from the code

@@ -1,25 +1,27 @@
 //! The command line: the only reader of arguments and environment.
 
+mod proxy;
+
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kube::client::ClientBuilder;
 use kube::{Client, Config, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::proxy::Proxy;
 use crate::api;
 use crate::cluster::observe::system_clock;
 use crate::controllers::{self, Settings};
-use crate::proxy::{self, server};
+use crate::proxy::run;
 use crate::telemetry::logs::{self, Format};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::Readiness;
@@ -69,46 +71,6 @@ pub struct Operator {
     instance: Option<String>,
 }
 
-/// Options of `millrace proxy`; each may be given as environment variable.
-#[derive(Args, Debug)]
-struct Proxy {
-    /// Folder for what must survive; the only one that is written to.
-    #[arg(long, env = "MILLRACE_DATA", default_value = "/data", value_name = "FOLDER")]
-    data: PathBuf,
-    /// Address of all doors.
-    #[arg(long, env = "MILLRACE_PROXY_ADDRESS", default_value = "0.0.0.0", value_name = "ADDRESS")]
-    address: IpAddr,
-    /// Port of RSocket over TCP.
-    #[arg(long, env = "MICROMETER_PROMETHEUS_PROXY_TCP_PORT", default_value_t = 7001, value_name = "PORT")]
-    tcp_port: u16,
-    /// Port of RSocket over websocket.
-    #[arg(
-        long,
-        env = "MICROMETER_PROMETHEUS_PROXY_WEBSOCKET_PORT",
-        default_value_t = 8081,
-        value_name = "PORT"
-    )]
-    websocket_port: u16,
-    /// Port of what is read: /metrics/connected, /metrics/proxy, /actuator/health, /executions.
-    #[arg(long, env = "SERVER_PORT", default_value_t = 8080, value_name = "PORT")]
-    http_port: u16,
-    /// Port of the push API.
-    #[arg(long, env = "MILLRACE_PUSH_PORT", default_value_t = 9091, value_name = "PORT")]
-    push_port: u16,
-    /// Seconds from one pull of an application to the next.
-    #[arg(long, env = "MILLRACE_PULL_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
-    pull_seconds: u16,
-    /// Seconds that scrapers and applications are waited for at the end.
-    #[arg(long, env = "MILLRACE_DRAIN_SECONDS", default_value_t = 60)]
-    drain_seconds: u16,
-    /// error, warn, info, debug or trace, or directives such as info,millrace=debug.
-    #[arg(long, env = "MILLRACE_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
-    /// How log lines look.
-    #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text", value_enum)]
-    log_format: Format,
-}
-
 /// Options of `millrace crds`.
 #[derive(Args, Debug)]
 struct Crds {
@@ -122,10 +84,16 @@ const READ_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Runs the command line; the exit code is 0 on success, 1 on failure, 2 for a wrong command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let given = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Operator(operator) => run_operator(operator),
-        Command::Proxy(proxy) => run_proxy(*proxy),
+        Command::Proxy(mut proxy) => {
+            #[allow(clippy::disallowed_methods, reason = "settings enter here")]
+            let environment = |name: &str| std::env::var(name).ok();
+            let adopted = proxy.adopt(given.subcommand_matches("proxy"), environment);
+            adopted.and_then(|()| run_proxy(&proxy))
+        }
         Command::Crds(crds) => print_crds(&crds),
     };
     match result {
@@ -185,27 +153,12 @@ fn namespaces(given: &[String]) -> Vec<String> {
     each.into_iter().map(str::to_owned).collect()
 }
 
-fn run_proxy(options: Proxy) -> Result<(), String> {
+fn run_proxy(options: &Proxy) -> Result<(), String> {
     logs::start(&options.log_level, options.log_format)?;
-    let at = |port| SocketAddr::new(options.address, port);
-    let mut server = server::Settings::default();
-    server.session.pull_interval = Duration::from_secs(options.pull_seconds.into());
-    let settings = proxy::run::Settings {
-        tcp: at(options.tcp_port),
-        websocket: at(options.websocket_port),
-        http: at(options.http_port),
-        push: at(options.push_port),
-        drain: Duration::from_secs(options.drain_seconds.into()),
-        // Hashes are seeded by the system anew in each process.
-        seed: RandomState::new().hash_one(()),
-        folder: options.data,
-        server,
-        store: proxy::store::Settings::default(),
-        pushes: proxy::push::Settings::default(),
-    };
+    let settings = options.settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
-    runtime.block_on(async { proxy::run::run(settings, system_clock(), until(stop_signal()?)).await })
+    runtime.block_on(async { run::run(settings, system_clock(), until(stop_signal()?)).await })
 }
 
 /// A client whose requests are counted, and the namespace it is at home in.

@@ -3,6 +3,7 @@
 //! One key pair serves all connections: the Java proxy's pair per connection costs 0.1 s of a core each and made
 //! clients wait beyond their 5 s. Why this library: `docs/adr/0006-proxy-crypto.md`.
 
+pub mod key_file;
 mod oaep;
 pub mod pool;
 
@@ -59,10 +60,11 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Makes a pair of 2048 bits; takes 0.1 to 0.6 s, by luck.
-    pub fn generate() -> Result<Self, KeyError> {
+    /// Makes a pair of 2048 bits; takes 0.1 to 0.6 s, by luck. With it comes what [`Self::from_pkcs8`] reads.
+    pub fn generate() -> Result<(Self, Vec<u8>), KeyError> {
         let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| KeyError)?;
-        Self::of(&key)
+        let der: Pkcs8V1Der<'_> = key.as_der().map_err(|_| KeyError)?;
+        Ok((Self::of(&key)?, der.as_ref().to_vec()))
     }
 
     /// Reads a pair from PKCS#8 DER.
@@ -191,7 +193,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_new_pair_opens_what_was_sealed_for_it_and_nothing_else() {
-        let (key, other) = (KeyPair::generate().unwrap(), test_key());
+        let (key, other) = (KeyPair::generate().unwrap().0, test_key());
         assert_eq!(key.public().len(), 294);
         let sealed = seal(&key, "a_total 1\n");
         assert_eq!(key.open(&sealed, LIMIT), Ok("a_total 1\n".to_owned()));

@@ -1,25 +1,28 @@
-//! What is read from the proxy: `/metrics/connected`, `/metrics/proxy`, `/actuator/health`, `/executions/<id>`.
+//! What is read from the proxy: `/metrics/connected`, `/metrics/proxy`, `/actuator/health`, `/executions`, `/connections`.
 
 pub mod delivery;
+mod facts;
 mod metrics;
+pub mod serve;
 
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
 use self::delivery::{Delivery, Peer};
 pub use self::metrics::{Counts, register};
@@ -40,9 +43,21 @@ pub struct HttpDoor {
     pub registry: Arc<Registry>,
     /// Of this door.
     pub counts: Arc<Counts>,
+    /// Readers of the stream of facts.
+    pub streams: Arc<Semaphore>,
+    /// Whether the proxy ends.
+    pub ending: Arc<AtomicBool>,
 }
 
-/// The routes. Serve them on a [`delivery::Door`] with [`Peer`] as connect info.
+impl HttpDoor {
+    /// A door that nobody reads from yet.
+    pub fn new(store: Arc<OnceLock<Arc<Store>>>, registry: Registry, counts: Arc<Counts>) -> Self {
+        let streams = Arc::new(Semaphore::new(facts::STREAMS));
+        Self { store, registry: Arc::new(registry), counts, streams, ending: Arc::default() }
+    }
+}
+
+/// The routes, for [`serve::serve`].
 pub fn routes(door: HttpDoor) -> Router {
     Router::new()
         .route("/metrics/connected", get(connected))
@@ -50,7 +65,9 @@ pub fn routes(door: HttpDoor) -> Router {
         .route("/actuator/health", get(ready))
         .route("/actuator/health/readiness", get(ready))
         .route("/actuator/health/liveness", get(|| async { health(true) }))
-        .route("/executions/{id}", get(execution))
+        .route("/executions", get(facts::executions))
+        .route("/executions/{id}", get(facts::execution))
+        .route("/connections", get(facts::connections))
         .with_state(door)
 }
 
@@ -66,12 +83,6 @@ fn json(value: &serde_json::Value) -> Response {
 
 async fn ready(State(door): State<HttpDoor>) -> Response {
     health(door.store.get().is_some())
-}
-
-async fn execution(State(door): State<HttpDoor>, Path(id): Path<String>) -> Response {
-    let Some(store) = door.store.get() else { return health(false) };
-    let attempts = store.attempts(&id);
-    json(&serde_json::json!({ "executionId": id, "attempts": attempts }))
 }
 
 /// The value of a parameter of the query, as it is written.
@@ -119,6 +130,10 @@ async fn connected(
     head.insert(header::VARY, header::HeaderValue::from_static("accept-encoding"));
     if gzip {
         head.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    }
+    if door.ending.load(Ordering::Relaxed) {
+        // Its arrival is known when the connection ends, not only with the next scrape.
+        head.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
 }

@@ -19,6 +19,17 @@ pub enum Door {
     Push,
 }
 
+impl Door {
+    /// As it is told in facts, metrics and on disk.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Websocket => "websocket",
+            Self::Push => "push",
+        }
+    }
+}
+
 /// A connection of an application, or one request of the push door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::crypto::OpenError;
+use super::intake::Door;
 use super::session::Note;
 
 /// How a pull or a push ended.
@@ -26,12 +27,27 @@ pub enum Outcome {
     unreadable,
     /// Over a limit.
     oversize,
-    /// More at once than are taken.
-    rejected,
     /// The store did not take it.
     refused,
     /// A newer one came before this was opened.
     skipped,
+    /// Without a single sample.
+    empty,
+}
+
+/// How a pull ended, as the Java proxy's metrics tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullEnd {
+    /// The body is kept.
+    Kept,
+    /// No answer in time.
+    TimedOut,
+    /// The client could not answer.
+    Failed,
+    /// The answer could not be decrypted or decompressed.
+    Unreadable,
+    /// The connection ended meanwhile.
+    Closed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,11 +56,34 @@ struct Of {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Through {
+    door: &'static str,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Scrape {
+    outcome: &'static str,
+    exception: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Signal {
+    signal_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    exception: &'static str,
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct What {
     what: &'static str,
 }
 
-type Histograms = Family<Of, Histogram, fn() -> Histogram>;
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Counts.
 #[derive(Debug)]
@@ -52,7 +91,11 @@ pub struct Metrics {
     connections: Gauge,
     held: Gauge,
     pulls: Family<Of, Counter>,
-    pushes: Histograms,
+    pushes: Histograms<Through>,
+    scrapes: Histograms<Scrape>,
+    requests: Histograms<Signal>,
+    keys: Family<Signal, Counter>,
+    failures: Family<Failure, Counter>,
     bytes: Histogram,
     opening: Histogram,
     events: Family<What, Counter>,
@@ -61,11 +104,16 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let push: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let pull: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 3.0, 9));
         Self {
             connections: Gauge::default(),
             held: Gauge::default(),
             pulls: Family::default(),
             pushes: Family::new_with_constructor(push),
+            scrapes: Family::new_with_constructor(pull),
+            requests: Family::new_with_constructor(pull),
+            keys: Family::default(),
+            failures: Family::default(),
             bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 8)),
             opening: Histogram::new(exponential_buckets(0.000_25, 2.0, 12)),
             events: Family::default(),
@@ -76,9 +124,16 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers all.
     pub fn register(&self, registry: &mut Registry) {
-        let java = registry.sub_registry_with_prefix("prometheus_proxy_scrape");
-        java.register("active_connections", "Connected applications", self.connections.clone());
-        java.register("payload_bytes", "Text of one application, in bytes", self.bytes.clone());
+        let java = registry.sub_registry_with_prefix("prometheus_proxy");
+        java.register("scrape_active_connections", "Connected applications", self.connections.clone());
+        java.register("scrape_payload_bytes", "Text of one application, in bytes", self.bytes.clone());
+        let help = "From the request to an application until its body is kept, by how that ended";
+        java.register_with_unit("scrape", help, Unit::Seconds, self.scrapes.clone());
+        java.register("connection_error", "Connections that could not be taken", self.failures.clone());
+        let rsocket = registry.sub_registry_with_prefix("rsocket_request");
+        let help = "From the request to an application until its answer, by how that ended";
+        rsocket.register_with_unit("response", help, Unit::Seconds, self.requests.clone());
+        rsocket.register("fnf", "Keys sent to applications", self.keys.clone());
         let ours = registry.sub_registry_with_prefix("millrace_proxy");
         ours.register("held_connections", "Connections over a limit that wait", self.held.clone());
         ours.register("pulls", "Pulls by outcome", self.pulls.clone());
@@ -138,9 +193,43 @@ impl Metrics {
         self.pulls.get_or_create(&Of { outcome }).inc();
     }
 
+    /// An application was asked and answered, or did not, `took` after the request.
+    pub fn answered(&self, end: PullEnd, took: Duration) {
+        let signal_type = match end {
+            PullEnd::Kept | PullEnd::Unreadable => "ON_COMPLETE",
+            PullEnd::TimedOut => "CANCEL",
+            PullEnd::Failed | PullEnd::Closed => "ON_ERROR",
+        };
+        self.requests.get_or_create(&Signal { signal_type }).observe(took.as_secs_f64());
+    }
+
+    /// A pull is over, `took` after the request.
+    pub fn scraped(&self, end: PullEnd, took: Duration) {
+        let (outcome, exception) = match end {
+            PullEnd::Kept => ("success", "none"),
+            PullEnd::TimedOut => ("error", "timeout"),
+            PullEnd::Failed => ("error", "application"),
+            PullEnd::Unreadable => ("error", "unreadable"),
+            PullEnd::Closed => ("closed", "none"),
+        };
+        self.scrapes.get_or_create(&Scrape { outcome, exception }).observe(took.as_secs_f64());
+    }
+
+    /// An application was sent the key.
+    pub fn key_sent(&self) {
+        self.keys.get_or_create(&Signal { signal_type: "ON_COMPLETE" }).inc();
+    }
+
+    /// A connection could not be taken.
+    pub fn connection_error(&self, door: Door, exception: &'static str) {
+        // As the Java proxy writes them.
+        let transport = if door == Door::Websocket { "Websocket" } else { "TCP" };
+        self.failures.get_or_create(&Failure { exception, transport }).inc();
+    }
+
     /// A push is over, `took` after it arrived.
-    pub fn push(&self, outcome: Outcome, took: Duration) {
-        self.pushes.get_or_create(&Of { outcome }).observe(took.as_secs_f64());
+    pub fn push(&self, door: Door, outcome: Outcome, took: Duration) {
+        self.pushes.get_or_create(&Through { door: door.name(), outcome }).observe(took.as_secs_f64());
     }
 
     /// A payload was opened, or not.

@@ -9,6 +9,7 @@
 mod captures;
 pub mod crypto;
 pub mod exposition;
+pub mod flood;
 pub mod http;
 pub mod intake;
 pub mod metrics;

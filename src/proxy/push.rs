@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,12 +14,16 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use tokio::time::timeout;
 
 use super::exposition::identity::group_labels;
 use super::exposition::parse::is_label_name;
 use super::exposition::{Labels, protobuf};
+use super::flood::Flood;
+use super::http::delivery::Peer;
 use super::intake::{Door, IntakeError, Origin};
-use super::store::{Clock, Push, Store};
+use super::metrics::{Metrics, Outcome};
+use super::store::{Clock, Push, Pushed, Store};
 
 /// Limits of the push door.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +51,19 @@ pub struct PushDoor {
     pub settings: Settings,
     /// Numbers requests; shared with the other doors' numbers.
     pub next: Arc<AtomicU64>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Bounds what is logged.
+    pub flood: Arc<Flood>,
 }
 
-/// The routes. Serve them with the peer's address as connect info.
+/// The routes, for [`super::http::serve::serve`].
 pub fn routes(door: PushDoor) -> Router {
     Router::new().fallback(any).with_state(door)
 }
+
+/// A body must be there so long after its head.
+const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// A refusal in the words of the Pushgateway.
 type Refusal = (StatusCode, String);
@@ -62,24 +74,48 @@ fn bad(why: impl Into<String>) -> Refusal {
 
 async fn any(
     State(door): State<PushDoor>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer { address: peer, .. }): ConnectInfo<Peer>,
     request: Request<Body>,
 ) -> Response {
     // Clients ask these before or instead of pushing.
     if request.method() == Method::GET && matches!(request.uri().path(), "/-/healthy" | "/-/ready") {
         return "OK\n".into_response();
     }
-    match handle(&door, peer, request).await {
-        Ok(status) => status.into_response(),
+    let begin = Instant::now();
+    let answer = handle(&door, peer, request).await;
+    let outcome = match &answer {
+        Ok(Answer::Pushed(Pushed::Stored)) => Some(Outcome::success),
+        Ok(Answer::Pushed(Pushed::Empty)) => Some(Outcome::empty),
+        Ok(Answer::Ended) => None,
+        Err((StatusCode::PAYLOAD_TOO_LARGE, _)) => Some(Outcome::oversize),
+        Err((StatusCode::INTERNAL_SERVER_ERROR, _)) => Some(Outcome::refused),
+        Err(_) => Some(Outcome::unreadable),
+    };
+    if let Some(outcome) = outcome {
+        door.metrics.push(Door::Push, outcome, begin.elapsed());
+    }
+    match answer {
+        // As the Pushgateway, whose clients take both.
+        Ok(Answer::Pushed(_)) => StatusCode::OK.into_response(),
+        Ok(Answer::Ended) => StatusCode::ACCEPTED.into_response(),
         Err((status, why)) => {
-            tracing::info!(%peer, status = status.as_u16(), why, "a push is refused");
+            if let Some(left_out) = door.flood.lets("push refused", Instant::now()) {
+                tracing::info!(%peer, status = status.as_u16(), why, left_out, "a push is refused");
+            }
             (status, format!("{why}\n")).into_response()
         }
     }
 }
 
-async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Result<StatusCode, Refusal> {
-    let at = (door.clock)();
+/// What became of a request.
+enum Answer {
+    Pushed(Pushed),
+    /// The group was ended.
+    Ended,
+}
+
+async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Result<Answer, Refusal> {
+    let since = (door.clock)();
     let Some(grouping) = request.uri().path().strip_prefix("/metrics/") else {
         return Err((StatusCode::NOT_FOUND, "not found".to_owned()));
     };
@@ -89,24 +125,30 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
         Method::POST => false,
         Method::DELETE => {
             door.store.end(group);
-            return Ok(StatusCode::ACCEPTED);
+            return Ok(Answer::Ended);
         }
         _ => return Err((StatusCode::METHOD_NOT_ALLOWED, "give PUT, POST or DELETE".to_owned())),
     };
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, door.settings.body_max)
-        .await
+    let body = timeout(BODY_WAIT, to_bytes(body, door.settings.body_max)).await;
+    let late = |_| (StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_WAIT:?}"));
+    let body = body
+        .map_err(late)?
         .map_err(|e| (StatusCode::PAYLOAD_TOO_LARGE, format!("cannot take the body: {e}")))?;
     let text = text_of(&head.headers, &body, door.settings.text_max)?;
     let id = door.next.fetch_add(1, Ordering::Relaxed);
-    let origin = Origin { id, door: Door::Push, peer, since: at };
-    door.store.push(Push { origin, at, group, text, replace }).await.map_err(|error| match error {
+    let origin = Origin { id, door: Door::Push, peer, since };
+    let push = Push { origin, at: (door.clock)(), group, text, replace };
+    let store = door.store.clone();
+    // A client that goes away meanwhile does not undo what is on its way to the disk.
+    let stored = tokio::spawn(async move { store.push(push).await });
+    let gone = |_| Err(IntakeError::Store("the proxy ends".to_owned()));
+    let pushed = stored.await.unwrap_or_else(gone).map_err(|error| match error {
         IntakeError::Invalid(_) => bad(error.to_string()),
         IntakeError::Full(_) => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         IntakeError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     })?;
-    // As the Pushgateway, whose clients take both 200 and 202.
-    Ok(StatusCode::OK)
+    Ok(Answer::Pushed(pushed))
 }
 
 /// `job/<job>{/<label>/<value>}`, each name with `@base64` or not, as labels.

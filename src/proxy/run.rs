@@ -1,20 +1,20 @@
 //! The whole proxy: recovers the store, opens the doors, and at the end lets every scraper have what is kept.
 
-use std::future::IntoFuture;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::crypto::KeyPair;
-use super::http::delivery::{Door, Peer};
+use super::http::serve::serve;
 use super::http::{self, HttpDoor};
 use super::metrics::Metrics;
 use super::push::{self, PushDoor};
@@ -50,8 +50,19 @@ pub struct Settings {
 /// How often is looked whether everything was delivered.
 const LOOK: Duration = Duration::from_millis(200);
 
-async fn listen(at: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(at).await.map_err(|error| format!("cannot listen on {at}: {error}"))
+/// Connections that the kernel holds until they are accepted: a burst of a few thousand applications, or those that
+/// come while the store recovers. It takes the less of this and `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+fn listen(at: SocketAddr) -> Result<TcpListener, String> {
+    let listen = || -> io::Result<TcpListener> {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // The port of a proxy that was just killed.
+        socket.set_reuseaddr(true)?;
+        socket.bind(at)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| format!("cannot listen on {at}: {error}; choose another address or port"))
 }
 
 /// Runs until `stop`, and then until everything was delivered or the time for that is over.
@@ -62,24 +73,29 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
     metrics.register(&mut registry);
     http::register(&mut registry, cell.clone(), Arc::clone(&counts));
     // Alive while it recovers, and only then ready.
-    let reads = http::routes(HttpDoor { store: cell.clone(), registry: Arc::new(registry), counts });
-    let reads = reads.into_make_service_with_connect_info::<Peer>();
-    let reads = tokio::spawn(axum::serve(Door(listen(settings.http).await?), reads).into_future());
+    let reads = HttpDoor::new(cell.clone(), registry, counts);
+    let ending = reads.ending.clone();
+    let reads = tokio::spawn(serve(listen(settings.http)?, http::routes(reads), pending()));
+    // Applications that come early wait in the kernel: one that is refused comes back only after 10 s.
+    let (tcp, websocket, push) = (listen(settings.tcp)?, listen(settings.websocket)?, listen(settings.push)?);
 
     let (store, keys) = open(&settings, clock.clone()).await?;
     let keeper = tokio::spawn(store.clone().keep());
     let (stage, stages) = watch::channel(Stage::Serving);
     let ids = Arc::new(AtomicU64::new(1));
-    let door =
-        PushDoor { store: store.clone(), clock: clock.clone(), settings: settings.pushes, next: ids.clone() };
-    let door = push::routes(door).into_make_service_with_connect_info::<SocketAddr>();
+    let door = PushDoor {
+        store: store.clone(),
+        clock: clock.clone(),
+        settings: settings.pushes,
+        next: ids.clone(),
+        metrics: metrics.clone(),
+        flood: Arc::default(),
+    };
     let mut draining = stages.clone();
-    let pushes = axum::serve(listen(settings.push).await?, door).with_graceful_shutdown(async move {
+    let pushes = tokio::spawn(serve(push, push::routes(door), async move {
         // A sender that is gone means the same.
         let _ = draining.wait_for(|stage| *stage >= Stage::Draining).await;
-    });
-    let pushes = tokio::spawn(pushes.into_future());
-    let (tcp, websocket) = (listen(settings.tcp).await?, listen(settings.websocket).await?);
+    }));
     let (limits, seed) = (settings.server.clone(), settings.seed);
     let parts = Parts { intake: store.clone(), keys, settings: limits, clock, metrics, ids, seed };
     let mut doors = tokio::spawn(server::serve(tcp, websocket, parts, stages));
@@ -92,6 +108,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
         ended = &mut doors => return Err(format!("the doors ended early: {ended:?}")),
     }
     tracing::info!("the proxy ends; whoever is connected is still served");
+    ending.store(true, Ordering::Relaxed);
     stage.send_replace(Stage::Draining);
     let latest = Instant::now() + settings.drain;
     while Instant::now() < latest && !(doors.is_finished() && store.drained()) {
@@ -107,17 +124,18 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
     served.map_err(|e| e.to_string())?.map_err(|error| format!("cannot serve: {error}"))
 }
 
-/// Both take a while, and a core each.
+/// Both may take a while: the store when it is full, the key at the very first start.
 async fn open(settings: &Settings, clock: Clock) -> Result<(Arc<Store>, Arc<KeyPair>), String> {
-    let (folder, limits) = (settings.folder.clone(), settings.store);
-    let store = tokio::task::spawn_blocking(move || -> io::Result<Arc<Store>> {
-        Store::open(Arc::new(Directory::open(folder)?), limits, clock)
-    });
-    let keys = tokio::task::spawn_blocking(KeyPair::generate);
+    let cannot = |e: io::Error| {
+        let folder = settings.folder.display();
+        format!("cannot open the store in {folder}: {e}; give a folder that can be written to as --data")
+    };
+    let directory = Directory::open(&settings.folder).map_err(cannot)?;
+    let (folder, limits) = (settings.folder.clone(), settings.store.clone());
+    let store = tokio::task::spawn_blocking(move || Store::open(Arc::new(directory), limits, clock));
+    let keys = tokio::task::spawn_blocking(move || KeyPair::kept_in(&folder));
     let (store, keys) = tokio::join!(store, keys);
-    let folder = settings.folder.display();
-    let store =
-        store.map_err(|e| e.to_string())?.map_err(|e| format!("cannot open the store in {folder}: {e}"))?;
+    let store = store.map_err(|e| e.to_string())?.map_err(cannot)?;
     let keys = keys.map_err(|e| e.to_string())?.map_err(|e| format!("cannot make a key pair: {e}"))?;
     Ok((store, Arc::new(keys)))
 }

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use self::transport::Transport;
 use super::crypto::KeyPair;
 use super::crypto::pool::Pool;
+use super::flood::Flood;
 use super::intake::{Door, Intake, Origin};
 use super::metrics::Metrics;
 use super::rate::Rate;
@@ -83,6 +84,7 @@ struct Shared<I> {
     settings: Settings,
     clock: Opaque<Clock>,
     metrics: Arc<Metrics>,
+    flood: Flood,
     stage: watch::Receiver<Stage>,
     slots: Semaphore,
     rate: Rate,
@@ -136,6 +138,7 @@ pub async fn serve<I: Intake>(
         settings,
         clock: Opaque(clock),
         metrics,
+        flood: Flood::default(),
         stage,
         ids,
         seed,
@@ -160,6 +163,7 @@ async fn listen<I: Intake>(listener: TcpListener, door: Door, shared: Arc<Shared
                 // Out of files, or a client that is already gone.
                 Err(error) => {
                     shared.metrics.event("accept_failed");
+                    shared.metrics.connection_error(door, "accept");
                     tracing::warn!(%error, "a connection was not accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -211,6 +215,7 @@ async fn admit<I: Intake>(
         Ok(Ok(transport)) => Some((transport, slot)),
         Ok(Err(error)) => {
             shared.metrics.event("handshake_failed");
+            shared.metrics.connection_error(origin.door, "handshake");
             tracing::debug!(peer = %origin.peer, %error, "no websocket");
             None
         }

@@ -11,5 +11,6 @@
     reason = "a test that cannot go on says so by panicking, and shows what it saw"
 )]
 
+mod operating;
 mod support;
 mod survival;

@@ -21,7 +21,8 @@ const EXTERNAL: &str = "task_external_execution_id";
 const NAME: &str = "task_name";
 /// SCDF's tag, `<task>-<execution id>`.
 const APPLICATION: &str = "application";
-/// Labels that say whose a series is. Boot 2.7 gets some of them wrong on some series (`spring-clients.md` §1.3).
+/// Labels that say whose a series is. Spring Boot 2.7 gets some of them wrong on some series: Spring Cloud Task's own
+/// tags win there, and hold `unknown` or a database's id.
 pub const LABELS: [&str; 5] = [EXECUTION, EXTERNAL, NAME, "task_namespace", "task_parent_execution_id"];
 /// What Spring Cloud Task writes where it does not know.
 const UNKNOWN: [&str; 3] = ["", "unknown", "null"];
@@ -72,6 +73,10 @@ pub fn identify(votes: &Votes<'_>, group: &Labels) -> (Option<Identity>, Labels)
     let from_labels = known(EXECUTION).filter(|_| external.is_some());
     let execution = from_labels.or_else(|| application.clone().map(|(_, id)| id));
     let mut set = group.clone();
+    // Where the task is named, `job` was only a key of the path.
+    if known(NAME).is_some() {
+        set.remove("job");
+    }
     let Some(execution) = execution else { return (None, set) };
     for label in LABELS {
         if let Some(value) = told(label) {
@@ -95,7 +100,7 @@ pub fn group_labels(group: &[(String, String)]) -> Labels {
     labels
 }
 
-/// `task.execution.id` → `task_execution_id`, as Boot writes grouping keys (`spring-clients.md` §6.2).
+/// `task.execution.id` → `task_execution_id`, as Boot writes grouping keys that it read from the environment.
 pub fn label_name(key: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name: String = key.chars().map(|c| if valid(c) { c } else { '_' }).collect();
@@ -158,6 +163,7 @@ mod tests {
         assert_eq!(identity, Some(run("7", "p")));
         assert!(!labels.contains_key("job"));
         assert!(who(&[], &[("job", "t")]).1.contains_key("job"));
+        assert!(!who(&[&[(NAME, "t")]], &[("job", "t")]).1.contains_key("job"), "the body names the task");
         assert_eq!(label_name("1.b"), "_1_b");
         assert_eq!(label_name("a:é"), "a__");
     }

@@ -16,6 +16,7 @@
 //! - Bodies without identity may collide: of the same series the newest body's stays.
 
 pub mod build;
+mod filter;
 pub mod identity;
 pub mod merge;
 pub mod model;
@@ -27,6 +28,7 @@ mod write;
 mod tests;
 
 pub use build::{Built, Report, build};
+pub use filter::Filter;
 pub use identity::{Identity, Labels};
 pub use merge::{Exposed, Format, Merge};
 pub use model::{Body, Interner};

@@ -114,31 +114,31 @@ impl Body {
         Some((family, self.values.get(from..from + family.count as usize)?))
     }
 
-    /// The families of `self`, and those of `older` that `self` does not have: what a POST to the push door means.
-    /// The labels are `self`'s: both are of one group.
+    /// The families whose name `keeps` says yes to.
     #[must_use]
-    pub fn over(&self, older: &Self) -> Self {
-        let mut places: Vec<(&Self, usize)> = (0..self.families.len()).map(|i| (self, i)).collect();
-        for (i, (family, _)) in older.families.iter().enumerate() {
-            if self.search(&family.name).is_none() {
-                places.push((older, i));
-            }
-        }
-        let all = places.into_iter().filter_map(|(body, i)| body.at(i));
-        let mut all: Vec<_> = all.collect();
-        all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    pub fn retain(self, keeps: impl Fn(&str) -> bool) -> Self {
         let (mut families, mut values) = (Vec::new(), Vec::new());
-        for (family, of_it) in all {
+        for place in 0..self.families.len() {
+            let Some((family, of_it)) = self.at(place).filter(|(family, _)| keeps(&family.name)) else {
+                continue;
+            };
             families.push((family.clone(), u32::try_from(values.len()).unwrap_or(u32::MAX)));
             values.extend_from_slice(of_it);
         }
-        Self {
+        Self { families: families.into(), values: values.into(), ..self }
+    }
+
+    /// The families that `newer` does not have: what a POST to the push door leaves of an older body.
+    #[must_use]
+    pub fn without(&self, newer: &Self) -> Self {
+        let copy = Self {
             labels: self.labels.clone(),
-            families: families.into(),
-            values: values.into(),
-            start: self.start.or(older.start),
-            new_bytes: self.new_bytes + older.new_bytes,
-        }
+            families: self.families.clone(),
+            values: self.values.clone(),
+            start: self.start,
+            new_bytes: self.new_bytes,
+        };
+        copy.retain(|name| newer.search(name).is_none())
     }
 }
 

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use crate::proxy::store::scrapers::{Deliveries, ScraperId};
 
@@ -65,46 +64,33 @@ pub struct Peer {
     pub pending: Arc<Pending>,
 }
 
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
-/// Accepts connections and watches them.
-#[derive(Debug)]
-pub struct Door(pub TcpListener);
-
-impl Listener for Door {
-    type Io = Watched;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Watched, Peer) {
-        loop {
-            match self.0.accept().await {
-                Ok((stream, address)) => {
-                    let pending = Arc::new(Pending::default());
-                    return (Watched { stream, pending: pending.clone() }, Peer { address, pending });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
-                    // Out of file descriptors: others have to end first.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { address: self.0.local_addr()?, pending: Arc::default() })
-    }
-}
+/// A reader that takes nothing for so long is gone: a Prometheus gives up much earlier.
+const STALL: Duration = Duration::from_mins(1);
 
 /// A connection that tells [`Pending`] what happens to it.
 #[derive(Debug)]
 pub struct Watched {
     stream: TcpStream,
     pending: Arc<Pending>,
+    /// Runs while nothing can be written.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    /// Watches `stream`.
+    pub fn new(stream: TcpStream, pending: Arc<Pending>) -> Self {
+        Self { stream, pending, stall: None }
+    }
+
+    /// Whether nothing could be written for too long.
+    fn stalled(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> bool {
+        if written.is_ready() {
+            self.stall = None;
+            return false;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        stall.as_mut().poll(cx).is_ready()
+    }
 }
 
 impl AsyncRead for Watched {
@@ -126,7 +112,10 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let mut written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if self.stalled(cx, &written) {
+            written = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if let Poll::Ready(Err(_)) = written {
             self.pending.lost();
         }

@@ -29,15 +29,20 @@ async fn proxy() -> Proxy {
     register(&mut registry, cell.clone(), counts.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let read = listener.local_addr().unwrap();
-    let routes = routes(HttpDoor { store: cell, registry: Arc::new(registry), counts });
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(axum::serve(delivery::Door(listener), service).into_future());
+    let routes = routes(HttpDoor::new(cell, registry, counts));
+    tokio::spawn(serve::serve(listener, routes, std::future::pending()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let push = listener.local_addr().unwrap();
     let next = Arc::new(AtomicU64::new(1 << 48));
-    let door = PushDoor { store: store.clone(), clock, settings: push::Settings::default(), next };
-    let service = push::routes(door).into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(axum::serve(listener, service).into_future());
+    let door = PushDoor {
+        store: store.clone(),
+        clock,
+        settings: push::Settings::default(),
+        next,
+        metrics: Arc::default(),
+        flood: Arc::default(),
+    };
+    tokio::spawn(serve::serve(listener, push::routes(door), std::future::pending()));
     Proxy { read, push, store }
 }
 

@@ -13,9 +13,9 @@ use super::{LEAVE, Shared, Stage, until};
 use crate::proxy::crypto::OpenError;
 use crate::proxy::crypto::pool::Urgency;
 use crate::proxy::intake::{Body, Intake, Origin};
-use crate::proxy::metrics::Outcome;
+use crate::proxy::metrics::{Outcome, PullEnd};
 use crate::proxy::session::{Effect, Note, Session};
-use crate::proxy::wire::Payload;
+use crate::proxy::wire::{Frame, Payload};
 
 /// Work on a body that is over.
 enum Done {
@@ -31,12 +31,15 @@ struct Connection<I> {
     opening: bool,
     /// The client is known to the intake.
     known: bool,
+    /// When the pull that is not answered yet was sent.
+    asked: Option<Instant>,
 }
 
 /// Serves the connection until it ends. Returns when all that it brought is stored.
 pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, origin: Origin) {
     let work = JoinSet::new();
-    let mut connection = Connection { shared: shared.clone(), origin, work, opening: false, known: false };
+    let mut connection =
+        Connection { shared: shared.clone(), origin, work, opening: false, known: false, asked: None };
     // Any mixture that differs from one connection to the next does.
     let random = shared.seed ^ origin.id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut session = Session::new(shared.settings.session, shared.keys.public(), random, Instant::now());
@@ -44,6 +47,7 @@ pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, o
         transport.close().await;
     }
     session.on_closed();
+    connection.pull_ended(PullEnd::Closed);
     while connection.work.join_next().await.is_some() {}
     if connection.known {
         shared.intake.closed(origin, (shared.clock.0)()).await;
@@ -90,7 +94,9 @@ impl<I: Intake> Connection<I> {
         match incoming {
             Ok(frame) => session.on_frame(Instant::now(), frame),
             Err(bad) => {
-                tracing::info!(peer = %self.origin.peer, %bad, "not a frame");
+                if let Some(left_out) = self.shared.flood.lets("not a frame", Instant::now()) {
+                    tracing::info!(peer = %self.origin.peer, %bad, left_out, "not a frame");
+                }
                 session.on_malformed(Instant::now(), bad)
             }
         }
@@ -100,7 +106,10 @@ impl<I: Intake> Connection<I> {
         let (mut frames, mut close) = (Vec::new(), false);
         for effect in effects {
             match effect {
-                Effect::Send(frame) => frames.push(frame),
+                Effect::Send(frame) => {
+                    self.sends(&frame);
+                    frames.push(frame);
+                }
                 Effect::Live(payload) => self.pulled(payload),
                 Effect::Final { payload, answer } => self.pushed(payload, answer),
                 Effect::Note(note) => self.note(note),
@@ -111,16 +120,43 @@ impl<I: Intake> Connection<I> {
         if close || !sent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    fn sends(&mut self, frame: &Frame) {
+        match frame {
+            Frame::RequestResponse { .. } => self.asked = Some(Instant::now()),
+            Frame::RequestFnf { .. } => self.shared.metrics.key_sent(),
+            _ => {}
+        }
+    }
+
+    /// No body came of the last pull, if there is one.
+    fn pull_ended(&mut self, end: PullEnd) {
+        if let Some(asked) = self.asked.take() {
+            self.shared.metrics.answered(end, asked.elapsed());
+            self.shared.metrics.scraped(end, asked.elapsed());
+        }
+    }
+
     fn note(&mut self, note: Note) {
         self.shared.metrics.note(note);
+        match note {
+            Note::PullTimedOut => self.pull_ended(PullEnd::TimedOut),
+            Note::PullFailed => self.pull_ended(PullEnd::Failed),
+            _ => {}
+        }
         match note {
             Note::Opened => {
                 self.known = true;
                 self.shared.metrics.connected(true);
                 self.shared.intake.connected(self.origin);
             }
-            Note::PullAnswered | Note::Ending => {}
-            _ => tracing::info!(peer = %self.origin.peer, door = ?self.origin.door, what = ?note, "noted"),
+            // The first was logged with its bytes.
+            Note::PullAnswered | Note::Ending | Note::Malformed => {}
+            _ => {
+                if let Some(left_out) = self.shared.flood.lets("noted", Instant::now()) {
+                    let (peer, door) = (self.origin.peer, self.origin.door.name());
+                    tracing::info!(%peer, door, what = ?note, left_out, "noted");
+                }
+            }
         }
     }
 
@@ -129,22 +165,32 @@ impl<I: Intake> Connection<I> {
     }
 
     fn pulled(&mut self, payload: Payload) {
-        let shared = self.shared.clone();
+        let (shared, asked) = (self.shared.clone(), self.asked.take());
+        if let Some(asked) = asked {
+            shared.metrics.answered(PullEnd::Kept, asked.elapsed());
+        }
         if self.opening {
             return shared.metrics.pull(Outcome::skipped);
         }
         self.opening = true;
         let body = self.body(String::new(), (shared.clock.0)());
         self.work.spawn(async move {
-            match shared.open(Urgency::Pull, payload).await {
+            let end = match shared.open(Urgency::Pull, payload).await {
                 Ok(text) => {
                     shared.metrics.pull(Outcome::success);
                     shared.intake.live_body(Body { text, ..body });
+                    PullEnd::Kept
                 }
                 Err(error) => {
                     shared.metrics.pull(Outcome::unreadable);
-                    tracing::warn!(peer = %body.origin.peer, %error, "an answer cannot be read");
+                    if let Some(left_out) = shared.flood.lets("unreadable answer", Instant::now()) {
+                        tracing::warn!(peer = %body.origin.peer, %error, left_out, "an answer cannot be read");
+                    }
+                    PullEnd::Unreadable
                 }
+            };
+            if let Some(asked) = asked {
+                shared.metrics.scraped(end, asked.elapsed());
             }
             Done::Pull
         });
@@ -154,7 +200,7 @@ impl<I: Intake> Connection<I> {
         let (shared, arrived) = (self.shared.clone(), Instant::now());
         let body = self.body(String::new(), (shared.clock.0)());
         self.work.spawn(async move {
-            let peer = body.origin.peer;
+            let Origin { peer, door, .. } = body.origin;
             let (outcome, result) = match shared.open(Urgency::Push, payload).await {
                 Err(error) => (Outcome::unreadable, Err(error.to_string())),
                 Ok(text) => match shared.intake.final_push(Body { text, ..body }).await {
@@ -162,9 +208,14 @@ impl<I: Intake> Connection<I> {
                     Err(error) => (Outcome::refused, Err(error.to_string())),
                 },
             };
-            shared.metrics.push(outcome, arrived.elapsed());
-            if let Err(error) = &result {
-                tracing::warn!(%peer, error, "a final push is not kept");
+            shared.metrics.push(door, outcome, arrived.elapsed());
+            match &result {
+                Ok(()) => tracing::debug!(%peer, door = door.name(), "a final push is kept"),
+                Err(error) => {
+                    if let Some(left_out) = shared.flood.lets("push not kept", Instant::now()) {
+                        tracing::warn!(%peer, error, left_out, "a final push is not kept");
+                    }
+                }
             }
             Done::Push { answer, result }
         });

@@ -12,6 +12,8 @@ pub struct Counts {
     pub invalid: AtomicU64,
     /// Series that their body had twice.
     pub duplicate: AtomicU64,
+    /// Series of families that are not kept.
+    pub dropped: AtomicU64,
     /// Series whose identity was set.
     pub repaired: AtomicU64,
     /// Damaged stretches found at the start.

@@ -44,24 +44,42 @@ pub struct Record {
 const HEAD: usize = 16;
 /// A length over this is damage: no door takes so large a body.
 const LONGEST: usize = 64 << 20;
+/// Bytes of the longest text that may be written: it fits a record even where it cannot be compressed (snappy adds a
+/// sixth at most).
+pub const TEXT_MAX: usize = 48 << 20;
 
 impl Record {
     /// The payload.
     pub fn encode(&self) -> Vec<u8> {
-        // Neither a Note nor a text within LONGEST can fail.
+        // Neither a Note nor a text within TEXT_MAX can fail.
         let note = serde_json::to_vec(&self.note).unwrap_or_default();
         let text = snap::raw::Encoder::new().compress_vec(self.text.as_bytes()).unwrap_or_default();
         [&u32::try_from(note.len()).unwrap_or(0).to_le_bytes(), &*note, &*text].concat()
     }
+}
 
-    fn decode(payload: &[u8]) -> Option<Self> {
+/// A record whose text is not unpacked yet: one that is too old need not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed<'a> {
+    /// About it.
+    pub note: Note,
+    text: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    /// Reads a payload; none if it is damaged.
+    pub fn decode(payload: &'a [u8]) -> Option<Self> {
         let (length, rest) = payload.split_first_chunk::<4>()?;
         let (note, text) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        if snap::raw::decompress_len(text).ok()? > LONGEST {
+        Some(Self { note: serde_json::from_slice(note).ok()?, text })
+    }
+
+    /// The exposition; none if it is damaged.
+    pub fn text(&self) -> Option<String> {
+        if snap::raw::decompress_len(self.text).ok()? > LONGEST {
             return None;
         }
-        let text = String::from_utf8(snap::raw::Decoder::new().decompress_vec(text).ok()?).ok()?;
-        Some(Self { note: serde_json::from_slice(note).ok()?, text })
+        String::from_utf8(snap::raw::Decoder::new().decompress_vec(self.text).ok()?).ok()
     }
 }
 
@@ -112,20 +130,18 @@ fn first(bytes: &[u8], mark: [u8; 8]) -> Option<&[u8]> {
 
 /// What a file holds.
 #[derive(Debug, Default)]
-struct Scan {
-    records: Vec<Record>,
+pub struct Scan<'a> {
+    /// Payloads of its records, in order.
+    pub payloads: Vec<&'a [u8]>,
     /// Stretches of bytes that are no record.
-    damaged: usize,
+    pub damaged: usize,
 }
 
-fn scan(mut bytes: &[u8], mark: [u8; 8]) -> Scan {
+fn scan(mut bytes: &[u8], mark: [u8; 8]) -> Scan<'_> {
     let mut found = Scan::default();
     while !bytes.is_empty() {
         if let Some(payload) = first(bytes, mark) {
-            match Record::decode(payload) {
-                Some(record) => found.records.push(record),
-                None => found.damaged += 1,
-            }
+            found.payloads.push(payload);
             bytes = bytes.get(HEAD + payload.len()..).unwrap_or_default();
             continue;
         }
@@ -139,15 +155,25 @@ fn scan(mut bytes: &[u8], mark: [u8; 8]) -> Scan {
     found
 }
 
-/// What was on disk.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// With the file that holds it, oldest first.
-    pub records: Vec<(Segment, Record)>,
-    /// Files and their sizes.
-    pub segments: Vec<(Segment, usize)>,
-    /// Stretches of bytes that are no record, and files that cannot be read.
-    pub damaged: usize,
+/// A file that was there at the start.
+pub struct OldFile {
+    /// Its number.
+    pub segment: Segment,
+    mark: [u8; 8],
+    name: String,
+    disk: Arc<dyn Disk>,
+}
+
+impl OldFile {
+    /// Its content.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        self.disk.read(&self.name)
+    }
+
+    /// The records in its content.
+    pub fn scan<'a>(&self, content: &'a [u8]) -> Scan<'a> {
+        scan(content, self.mark)
+    }
 }
 
 /// The log, open for writing.
@@ -169,24 +195,16 @@ struct Current {
 }
 
 impl Log {
-    /// Reads what is there. A new file is begun with the first commit.
-    pub fn open(disk: Arc<dyn Disk>, segment_bytes: usize) -> io::Result<(Self, Recovered)> {
-        let mut found = Recovered::default();
-        let mut names: Vec<_> =
-            disk.names()?.into_iter().filter_map(|name| Some((parse_name(&name)?, name))).collect();
-        names.sort();
-        let next = names.last().map_or(0, |((segment, _), _)| segment.saturating_add(1));
-        for ((segment, mark), name) in names {
-            let Ok(bytes) = disk.read(&name) else {
-                found.damaged += 1;
-                continue;
-            };
-            let scan = scan(&bytes, mark);
-            found.damaged += scan.damaged;
-            found.segments.push((segment, bytes.len()));
-            found.records.extend(scan.records.into_iter().map(|record| (segment, record)));
-        }
-        Ok((Self { disk, current: None, next, segment_bytes }, found))
+    /// Tells which files are there, oldest first. A new one is begun with the first commit.
+    pub fn open(disk: Arc<dyn Disk>, segment_bytes: usize) -> io::Result<(Self, Vec<OldFile>)> {
+        let old = |name: String| {
+            let (segment, mark) = parse_name(&name)?;
+            Some(OldFile { segment, mark, name, disk: disk.clone() })
+        };
+        let mut files: Vec<_> = disk.names()?.into_iter().filter_map(old).collect();
+        files.sort_by(|a, b| (a.segment, &a.name).cmp(&(b.segment, &b.name)));
+        let next = files.last().map_or(0, |newest| newest.segment.saturating_add(1));
+        Ok((Self { disk, current: None, next, segment_bytes }, files))
     }
 
     /// Writes all and syncs once. An error means that none is acknowledged; whatever of them reached the disk may be

@@ -4,9 +4,12 @@ pub mod commit;
 pub mod counts;
 pub mod disk;
 pub mod facts;
+mod intake;
 pub mod log;
+mod recovery;
 pub mod runs;
 pub mod scrapers;
+mod turns;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -17,26 +20,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use self::commit::Committer;
 pub use self::counts::{Counts, Totals};
 use self::disk::Disk;
-use self::log::{Log, Note, Record, Segment};
-use self::runs::{Final, Key, Retention, Runs, Source, Taken};
+use self::facts::Silent;
+pub use self::intake::{Push, Pushed};
+use self::log::{Log, Segment};
+use self::runs::{Key, Retention, Runs};
 use self::scrapers::{Deliveries, ScraperId, Scrapers};
-use super::exposition::{Body as Series, Built, Exposed, Interner, Labels, build};
-use super::intake::{Body, Door, Intake, IntakeError, Origin};
+use self::turns::Turns;
+use super::exposition::{Exposed, Filter, Interner};
+use super::flood::Flood;
+use super::intake::Origin;
 
 /// Tells the time of day.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Limits of the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which families are kept at all.
+    pub filter: Filter,
     /// How long final bodies stay.
     pub retention: Retention,
     /// How long a scraper that does not come is waited for, milliseconds.
     pub scraper_memory_ms: i64,
+    /// Scrapers that are waited for at the same time: whoever invents names must not make the proxy keep everything.
+    pub scrapers_max: usize,
     /// Bytes of all bodies in memory.
     pub memory_max: usize,
     /// Bytes of the log.
@@ -49,8 +61,10 @@ impl Default for Settings {
     fn default() -> Self {
         let minute = 60_000;
         Self {
+            filter: Filter::default(),
             retention: Retention { least_ms: 5 * minute, most_ms: 50 * minute, deliveries: 2 },
             scraper_memory_ms: 15 * minute,
+            scrapers_max: 16,
             memory_max: 256 << 20,
             disk_max: 1 << 30,
             segment_bytes: 16 << 20,
@@ -59,10 +73,12 @@ impl Default for Settings {
 }
 
 /// A connection that is there.
-#[derive(Default)]
 struct Connection {
+    origin: Origin,
+    /// Whose live body it brought last.
     key: Option<Key>,
-    pushed: bool,
+    /// When its last push was taken.
+    pushed_ms: Option<i64>,
 }
 
 #[derive(Default)]
@@ -70,6 +86,7 @@ struct State {
     runs: Runs,
     scrapers: Scrapers,
     connections: HashMap<u64, Connection>,
+    silent: Silent,
     /// Files and their sizes.
     segments: BTreeMap<Segment, usize>,
     /// Records on their way to the disk, by the oldest file that they can end up in: it must not be removed.
@@ -122,47 +139,20 @@ pub struct Store {
     interner: Interner,
     state: Mutex<State>,
     committer: Committer,
-    /// A POST reads what it adds to: one at a time.
-    posts: tokio::sync::Mutex<()>,
+    turns: Turns,
+    /// Differs from process to process: numbers of changes begin anew with each.
+    epoch: String,
+    /// Number of the last change that the stream of facts tells.
+    news: watch::Sender<u64>,
+    flood: Flood,
     /// What happened.
     pub counts: Counts,
 }
 
-/// One request of the push door.
-#[derive(Clone, Debug)]
-pub struct Push {
-    /// The request.
-    pub origin: Origin,
-    /// When it came.
-    pub at: Timestamp,
-    /// The grouping, as labels.
-    pub group: Labels,
-    /// The exposition.
-    pub text: String,
-    /// Whether families that it does not have are gone (PUT), or stay (POST).
-    pub replace: bool,
-}
-
-fn door_name(door: Door) -> &'static str {
-    match door {
-        Door::Tcp => "tcp",
-        Door::Websocket => "websocket",
-        Door::Push => "push",
-    }
-}
-
-fn door_of(name: &str) -> Door {
-    match name {
-        "tcp" => Door::Tcp,
-        "websocket" => Door::Websocket,
-        _ => Door::Push,
-    }
-}
-
 impl Store {
-    /// Reads the log and goes on. Blocks: 10,000 bodies take about a second.
+    /// Reads what is on disk and goes on. Blocks; takes all cores.
     pub fn open(disk: Arc<dyn Disk>, settings: Settings, clock: Clock) -> io::Result<Arc<Self>> {
-        let (log, found) = Log::open(disk, settings.segment_bytes)?;
+        let (log, files) = Log::open(disk, settings.segment_bytes)?;
         let began_ms = clock().as_millisecond();
         let store = Arc::new(Self {
             settings,
@@ -170,21 +160,13 @@ impl Store {
             interner: Interner::default(),
             state: Mutex::new(State { began_ms, ..State::default() }),
             committer: Committer::start(log)?,
-            posts: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
+            epoch: facts::new_epoch(),
+            news: watch::Sender::new(0),
+            flood: Flood::default(),
             counts: Counts::default(),
         });
-        Counts::add(&store.counts.damaged, found.damaged);
-        if found.damaged > 0 {
-            tracing::warn!(
-                places = found.damaged,
-                records = found.records.len(),
-                "the store is damaged or torn"
-            );
-        }
-        store.lock().segments = found.segments.into_iter().collect();
-        for (segment, record) in found.records {
-            store.recover(segment, record);
-        }
+        store.recover(&files);
         store.sweep();
         Ok(store)
     }
@@ -193,96 +175,19 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the readers of the stream of facts, if there is something for them.
+    fn tell(&self, state: &State) {
+        let newest = state.runs.sequence();
+        self.news.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+    }
+
+    /// Changes with every change that the stream of facts tells.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     fn now_ms(&self) -> i64 {
         (self.clock)().as_millisecond()
-    }
-
-    fn recover(&self, segment: Segment, record: Record) {
-        let note = record.note;
-        if self.now_ms().saturating_sub(note.taken_ms) >= self.settings.retention.most_ms {
-            return;
-        }
-        let group = note.group.clone().unwrap_or_default();
-        let built = build(record.text.as_bytes(), &group, &self.interner);
-        let source = Source {
-            door: door_of(&note.door),
-            peer: note.peer,
-            connection: note.connection,
-            since_ms: note.since_ms,
-        };
-        let key = key_of(&built, note.group, &source);
-        let taken = Taken { body: Arc::new(built.body), at_ms: note.taken_ms, source };
-        let last =
-            Final { taken, snapshot: note.snapshot, segment: Some(segment), deliveries: Arc::default() };
-        self.lock().runs.finish(&key, last);
-    }
-
-    /// Reads a body. Not a single sample in a text that has some lines is an error.
-    fn read(&self, text: &str, group: &Labels) -> Result<Built, IntakeError> {
-        let built = build(text.as_bytes(), group, &self.interner);
-        Counts::add(&self.counts.invalid, built.report.invalid);
-        Counts::add(&self.counts.duplicate, built.report.duplicate);
-        Counts::add(&self.counts.repaired, built.report.repaired);
-        if built.body.is_empty() && built.report.invalid > 0 {
-            return Err(IntakeError::Invalid(format!("{} lines cannot be read", built.report.invalid)));
-        }
-        Ok(built)
-    }
-
-    /// Writes a final body, then shows it.
-    async fn finish(
-        &self,
-        key: &Key,
-        last: Final,
-        group: Option<Labels>,
-        text: String,
-    ) -> Result<(), IntakeError> {
-        let note = Note {
-            door: door_name(last.taken.source.door).to_owned(),
-            peer: last.taken.source.peer.clone(),
-            connection: last.taken.source.connection,
-            since_ms: last.taken.source.since_ms,
-            taken_ms: last.taken.at_ms,
-            snapshot: last.snapshot,
-            group,
-        };
-        let payload = Record { note, text }.encode();
-        self.make_room(payload.len() + last.taken.body.bytes(), payload.len());
-        let _in_flight = InFlight::begin(self);
-        let written = self.committer.append(payload).await;
-        let segment = written.as_ref().ok().map(|written| written.segment);
-        let mut state = self.lock();
-        if let Ok(written) = &written {
-            *state.segments.entry(written.segment).or_default() += written.bytes;
-        } else {
-            Counts::add(&self.counts.unwritten, 1);
-            if !last.snapshot {
-                return Err(IntakeError::Store(written.err().unwrap_or_default()));
-            }
-        }
-        // A snapshot is better kept in memory alone than not at all.
-        state.runs.finish(key, Final { segment, ..last });
-        Ok(())
-    }
-
-    /// Lets go of old bodies, so that so many bytes more fit.
-    fn make_room(&self, memory: usize, disk: usize) {
-        let mut state = self.lock();
-        let scrapers = state.scrapers.ids();
-        state.runs.shrink(
-            self.settings.memory_max.saturating_sub(memory),
-            &scrapers,
-            self.settings.retention,
-        );
-        while state.segments.values().sum::<usize>() + disk > self.settings.disk_max {
-            let Some(segment) = state.segments.keys().next().copied() else { break };
-            if !state.may_remove(segment) {
-                break;
-            }
-            state.segments.remove(&segment);
-            state.runs.evict_segment(segment);
-            self.committer.remove(segment);
-        }
     }
 
     /// Lets go of what was kept long enough, and of the files that hold nothing else.
@@ -312,36 +217,6 @@ impl Store {
         }
     }
 
-    /// A request of the push door. Returns when it survives power loss.
-    pub async fn push(&self, push: Push) -> Result<(), IntakeError> {
-        let built = self.read(&push.text, &push.group)?;
-        if built.body.is_empty() {
-            return Ok(());
-        }
-        let source = Source::from(push.origin);
-        let key = key_of(&built, Some(push.group.clone()), &source);
-        let _alone = self.posts.lock().await;
-        let before = self.lock().runs.last(&key).map(|last| last.taken.body.clone());
-        let (body, text) = match before.filter(|_| !push.replace) {
-            Some(before) => {
-                let both = Arc::new(built.body.over(&before));
-                let text = both.to_text();
-                (both, text)
-            }
-            None => (Arc::new(built.body), push.text),
-        };
-        let taken = Taken { body, at_ms: push.at.as_millisecond(), source };
-        let last = Final { taken, snapshot: false, segment: None, deliveries: Arc::default() };
-        self.finish(&key, last, Some(push.group), text).await
-    }
-
-    /// The owner of a group says that it is over. What is retained stays.
-    pub fn end(&self, group: Labels) {
-        let built = build(b"", &group, &self.interner);
-        let key = built.identity.map_or(Key::Group(group), Key::Run);
-        self.lock().runs.end(&key);
-    }
-
     /// What is shown now, and who had what of it.
     pub fn exposed(&self) -> (Vec<Exposed>, Vec<Arc<Deliveries>>) {
         self.lock().runs.exposed()
@@ -352,7 +227,7 @@ impl Store {
         let now = self.now_ms();
         let mut state = self.lock();
         state.scrapers.forget(now, self.settings.scraper_memory_ms);
-        let id = state.scrapers.seen(name, now);
+        let id = state.scrapers.seen(name, now, self.settings.scrapers_max);
         if id.is_none() {
             Counts::add(&self.counts.unknown_scrapers, 1);
         }
@@ -381,80 +256,5 @@ impl Store {
             .iter()
             .filter_map(|(_, run)| run.last.as_ref())
             .all(|last| last.deliveries.to_all(&scrapers, self.settings.retention.deliveries))
-    }
-}
-
-fn taken(origin: Origin, body: Series, at: Timestamp) -> Taken {
-    Taken { body: Arc::new(body), at_ms: at.as_millisecond(), source: Source::from(origin) }
-}
-
-fn key_of(built: &Built, group: Option<Labels>, source: &Source) -> Key {
-    match (&built.identity, group) {
-        (Some(identity), _) => Key::Run(identity.clone()),
-        (None, Some(group)) => Key::Group(group),
-        (None, None) => Key::Connection(source.since_ms, source.connection),
-    }
-}
-
-impl Intake for Store {
-    fn connected(&self, origin: Origin) {
-        self.lock().connections.insert(origin.id, Connection::default());
-    }
-
-    fn live_body(&self, body: Body) {
-        let Ok(built) = self.read(&body.text, &Labels::new()) else { return };
-        if built.body.is_empty() {
-            return;
-        }
-        let source = Source::from(body.origin);
-        let key = key_of(&built, None, &source);
-        self.make_room(built.body.bytes(), 0);
-        let mut state = self.lock();
-        if state.runs.bytes() + built.body.bytes() > self.settings.memory_max {
-            Counts::add(&self.counts.no_room, 1);
-            return;
-        }
-        let Some(connection) = state.connections.get_mut(&body.origin.id) else { return };
-        let former = connection.key.replace(key.clone()).filter(|former| *former != key);
-        state.runs.live(&key, taken(body.origin, built.body, body.taken_at));
-        if let Some(former) = former {
-            state.runs.drop_live(&former, &source);
-        }
-    }
-
-    async fn final_push(&self, body: Body) -> Result<(), IntakeError> {
-        let built = self.read(&body.text, &Labels::new())?;
-        if built.body.is_empty() {
-            return Ok(());
-        }
-        if built.body.bytes() > self.settings.memory_max {
-            return Err(IntakeError::Full("larger than all that may be kept".to_owned()));
-        }
-        let key = key_of(&built, None, &Source::from(body.origin));
-        let taken = taken(body.origin, built.body, body.taken_at);
-        let last = Final { taken, snapshot: false, segment: None, deliveries: Arc::default() };
-        self.finish(&key, last, None, body.text).await?;
-        if let Some(connection) = self.lock().connections.get_mut(&body.origin.id) {
-            connection.pushed = true;
-        }
-        Ok(())
-    }
-
-    async fn closed(&self, origin: Origin, _at: Timestamp) {
-        let source = Source::from(origin);
-        let (key, snapshot) = {
-            let mut state = self.lock();
-            let Some(connection) = state.connections.remove(&origin.id) else { return };
-            let Some(key) = connection.key else { return };
-            let live = state.runs.live_of(&key, &source).filter(|_| !connection.pushed);
-            (key, live)
-        };
-        if let Some(taken) = snapshot {
-            let text = taken.body.to_text();
-            let last = Final { taken, snapshot: true, segment: None, deliveries: Arc::default() };
-            // Counted and logged; the application is gone and cannot be told.
-            let _ = self.finish(&key, last, None, text).await;
-        }
-        self.lock().runs.drop_live(&key, &source);
     }
 }

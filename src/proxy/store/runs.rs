@@ -1,6 +1,7 @@
 //! What is known of every run, and what of it is shown. Pure: every decision takes the time as an argument.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::log::Segment;
@@ -76,6 +77,8 @@ pub struct Run {
     pub last: Option<Final>,
     /// Whether its group was deleted by its owner.
     pub ended: bool,
+    /// Number of its last change; 0 if there was none worth telling.
+    changed: u64,
 }
 
 impl Run {
@@ -122,6 +125,10 @@ pub struct Runs {
     in_segment: BTreeMap<Segment, usize>,
     bytes: usize,
     evictions: BTreeMap<Eviction, u64>,
+    /// The last change of each run that has an identity, by number.
+    changes: BTreeMap<u64, Key>,
+    /// Number of the last change of all.
+    sequence: u64,
 }
 
 impl Runs {
@@ -133,8 +140,12 @@ impl Runs {
             return false;
         }
         self.bytes += taken.body.bytes();
-        if let Some(former) = run.live.replace(taken) {
-            self.bytes = self.bytes.saturating_sub(former.body.bytes());
+        let series = taken.body.series();
+        let former = run.live.replace(taken);
+        self.bytes = self.bytes.saturating_sub(former.as_ref().map_or(0, |former| former.body.bytes()));
+        // That it was pulled once more is no news.
+        if former.is_none_or(|former| former.body.series() != series) {
+            self.change(key);
         }
         true
     }
@@ -156,6 +167,7 @@ impl Runs {
             self.release(&former);
             self.evicted(Eviction::Replaced);
         }
+        self.change(key);
         true
     }
 
@@ -167,11 +179,12 @@ impl Runs {
     /// A connection is over, or goes by another name.
     pub fn drop_live(&mut self, key: &Key, source: &Source) {
         let Some(run) = self.by_key.get_mut(key) else { return };
-        if let Some(live) = run.live.take_if(|live| live.source == *source) {
-            self.bytes = self.bytes.saturating_sub(live.body.bytes());
-        }
-        if run.live.is_none() && run.last.is_none() {
-            self.by_key.remove(key);
+        let Some(live) = run.live.take_if(|live| live.source == *source) else { return };
+        self.bytes = self.bytes.saturating_sub(live.body.bytes());
+        if run.last.is_none() {
+            self.forget(key);
+        } else {
+            self.change(key);
         }
     }
 
@@ -184,6 +197,7 @@ impl Runs {
     pub fn end(&mut self, key: &Key) {
         if let Some(run) = self.by_key.get_mut(key) {
             run.ended = true;
+            self.change(key);
         }
     }
 
@@ -203,8 +217,8 @@ impl Runs {
         (bodies, deliveries)
     }
 
-    /// Lets go of final bodies that were kept long enough; `began_ms` is when this process began, and with it the
-    /// counting of deliveries.
+    /// Lets go of final bodies that were kept long enough, and of live ones that no Prometheus would take any more;
+    /// `began_ms` is when this process began, and with it the counting of deliveries.
     pub fn sweep(&mut self, now_ms: i64, began_ms: i64, scrapers: &[ScraperId], retention: Retention) {
         let why = |last: &Final| {
             let age = now_ms.saturating_sub(last.taken.at_ms);
@@ -225,10 +239,19 @@ impl Runs {
         for (key, eviction) in due {
             self.evict(&key, eviction);
         }
+        let stale = |live: &Taken| now_ms.saturating_sub(live.at_ms) >= retention.most_ms;
+        let stale =
+            self.by_key.iter().filter_map(|(key, run)| Some((key, run.live.as_ref().filter(|l| stale(l))?)));
+        let stale: Vec<(Key, Source)> = stale.map(|(key, live)| (key.clone(), live.source.clone())).collect();
+        for (key, source) in stale {
+            self.drop_live(&key, &source);
+            self.evicted(Eviction::Expired);
+        }
     }
 
-    /// Lets go of the oldest final bodies until all bodies take `limit` bytes at most.
-    pub fn shrink(&mut self, limit: usize, scrapers: &[ScraperId], retention: Retention) {
+    /// Lets go of final bodies until all bodies take `limit` bytes at most: first of those that everybody had, then, if
+    /// `undelivered` ones may go too, of the oldest.
+    pub fn shrink(&mut self, limit: usize, scrapers: &[ScraperId], retention: Retention, undelivered: bool) {
         if self.bytes <= limit {
             return;
         }
@@ -237,9 +260,8 @@ impl Runs {
             .iter()
             .filter_map(|(key, run)| {
                 let last = run.last.as_ref()?;
-                // First those that everybody had.
                 let missing = !last.deliveries.to_all(scrapers, retention.deliveries);
-                Some((missing, last.taken.at_ms, key.clone()))
+                (undelivered || !missing).then(|| (missing, last.taken.at_ms, key.clone()))
             })
             .collect();
         all.sort();
@@ -265,12 +287,44 @@ impl Runs {
         let Some(run) = self.by_key.get_mut(key) else { return };
         let last = run.last.take();
         if run.live.is_none() {
-            self.by_key.remove(key);
+            self.forget(key);
         }
         if let Some(last) = last {
             self.release(&last);
             self.evicted(why);
         }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(run) = self.by_key.remove(key) {
+            self.changes.remove(&run.changed);
+        }
+    }
+
+    /// Something about a run that is told.
+    fn change(&mut self, key: &Key) {
+        if !matches!(key, Key::Run(_)) {
+            return;
+        }
+        let Some(run) = self.by_key.get_mut(key) else { return };
+        self.changes.remove(&run.changed);
+        self.sequence += 1;
+        run.changed = self.sequence;
+        self.changes.insert(self.sequence, key.clone());
+    }
+
+    /// Number of the last change of all.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The runs that changed after the change with this number, in the order of their last change.
+    pub fn changes_after(&self, sequence: u64) -> impl Iterator<Item = (u64, &Identity, &Run)> {
+        let after = (Bound::Excluded(sequence), Bound::Unbounded);
+        self.changes.range(after).filter_map(|(sequence, key)| match key {
+            Key::Run(identity) => Some((*sequence, identity, self.by_key.get(key)?)),
+            _ => None,
+        })
     }
 
     fn release(&mut self, last: &Final) {
@@ -295,7 +349,12 @@ impl Runs {
         self.bytes
     }
 
-    /// Final bodies gone, by reason.
+    /// Final bodies gone for this reason.
+    pub fn evicted_for(&self, why: Eviction) -> u64 {
+        self.evictions.get(&why).copied().unwrap_or_default()
+    }
+
+    /// Bodies gone, by reason.
     pub fn evictions(&self) -> &BTreeMap<Eviction, u64> {
         &self.evictions
     }
@@ -395,10 +454,47 @@ mod tests {
         delivered.add(1);
         delivered.add(1);
         let one = runs.bytes() / 3;
-        runs.shrink(one * 2, &[1], RETENTION);
-        assert_eq!(shown(&runs), [(10, 1), (20, 1)]);
-        runs.shrink(one, &[1], RETENTION);
+        runs.shrink(0, &[1], RETENTION, false);
+        assert_eq!(shown(&runs), [(10, 1), (20, 1)], "for a live body goes only what everybody had");
+        runs.shrink(one, &[1], RETENTION, true);
         assert_eq!(shown(&runs), [(20, 1)]);
         assert_eq!(runs.evictions()[&Eviction::Bytes], 2);
+    }
+
+    #[test]
+    fn a_body_that_no_prometheus_would_take_is_not_shown() {
+        let mut runs = Runs::default();
+        runs.live(&key("1"), taken("a 1\n", 1000, 1));
+        runs.sweep(3999, 0, &[], RETENTION);
+        assert_eq!(shown(&runs), [(1000, 1)]);
+        runs.sweep(4000, 0, &[], RETENTION);
+        assert_eq!((shown(&runs), runs.bytes()), (vec![], 0));
+        assert_eq!(runs.evicted_for(Eviction::Expired), 1);
+    }
+
+    #[test]
+    fn of_each_run_only_the_last_change_is_told() {
+        let mut runs = Runs::default();
+        let told = |runs: &Runs, after| {
+            runs.changes_after(after)
+                .map(|(n, identity, _)| (n, identity.execution.clone()))
+                .collect::<Vec<_>>()
+        };
+        runs.live(&key("1"), taken("a 1\n", 10, 1));
+        runs.live(&key("2"), taken("a 1\n", 10, 2));
+        runs.live(&key("1"), taken("a 2\n", 20, 1));
+        runs.live(&Key::Connection(1, 3), taken("a 1\n", 10, 3));
+        assert_eq!(told(&runs, 0), [(1, "1".to_owned()), (2, "2".to_owned())], "a pull alone is no news");
+        runs.live(&key("1"), taken("a 2\nb 1\n", 30, 1));
+        assert_eq!(told(&runs, 0), [(2, "2".to_owned()), (3, "1".to_owned())]);
+        runs.finish(&key("2"), last("a 1\n", 40, 0));
+        runs.end(&key("2"));
+        assert_eq!((told(&runs, 3), runs.sequence()), (vec![(5, "2".to_owned())], 5));
+        // What is gone is not told.
+        let source = taken("", 0, 1).source;
+        runs.drop_live(&key("1"), &source);
+        assert_eq!(told(&runs, 0), [(5, "2".to_owned())]);
+        runs.sweep(5000, 0, &[], RETENTION);
+        assert_eq!((runs.changes.len(), runs.by_key.len()), (0, 0));
     }
 }

@@ -2,9 +2,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// More than these are not waited for: whoever invents names must not make the proxy keep everything.
-pub const MOST: usize = 16;
-
 /// Numbers a scraper; never used again.
 pub type ScraperId = u32;
 
@@ -23,13 +20,13 @@ pub struct Scrapers {
 }
 
 impl Scrapers {
-    /// A request of `name`; none if too many are known already.
-    pub fn seen(&mut self, name: &str, now_ms: i64) -> Option<ScraperId> {
+    /// A request of `name`; none if `most` others are known already.
+    pub fn seen(&mut self, name: &str, now_ms: i64, most: usize) -> Option<ScraperId> {
         if let Some(scraper) = self.known.iter_mut().find(|s| s.name == name) {
             scraper.seen_ms = now_ms;
             return Some(scraper.id);
         }
-        if self.known.len() >= MOST {
+        if self.known.len() >= most {
             return None;
         }
         self.next += 1;

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use super::disk::{Append, Disk};
-use super::log::{Log, Note, Record};
+use super::log::{Log, Note, Packed, Record};
 use super::*;
 use crate::proxy::exposition::identity::group_labels;
 use crate::proxy::exposition::{Format, Merge};
+use crate::proxy::intake::{Body, Door, Intake, IntakeError};
 
 #[derive(Default)]
 struct SimFile {
@@ -135,9 +136,21 @@ fn write_all(disk: &SimDisk) -> Vec<Record> {
     acknowledged
 }
 
+/// The records of all files, and the damaged places.
 fn found(disk: &SimDisk) -> (Vec<Record>, usize) {
-    let (_, found) = Log::open(Arc::new(disk.clone()), 400).unwrap();
-    (found.records.into_iter().map(|(_, record)| record).collect(), found.damaged)
+    let (_, files) = Log::open(Arc::new(disk.clone()), 400).unwrap();
+    let (mut records, mut damaged) = (Vec::new(), 0);
+    for file in files {
+        let content = file.read().unwrap();
+        let scan = file.scan(&content);
+        damaged += scan.damaged;
+        for packed in scan.payloads.into_iter().map(Packed::decode) {
+            let packed = packed.unwrap();
+            let text = packed.text().unwrap();
+            records.push(Record { note: packed.note, text });
+        }
+    }
+    (records, damaged)
 }
 
 #[test]
@@ -158,8 +171,8 @@ fn what_is_acknowledged_survives_a_crash_at_every_byte() {
         let acknowledged = write_all(&disk);
         for torn in torn {
             let after = disk.after_crash(torn);
-            let (mut log, recovered) = Log::open(Arc::new(after.clone()), 400).unwrap();
-            let records: Vec<_> = recovered.records.into_iter().map(|(_, record)| record).collect();
+            let (mut log, _) = Log::open(Arc::new(after.clone()), 400).unwrap();
+            let records = found(&after).0;
             assert!(acknowledged.iter().all(|r| records.contains(r)), "power {power}");
             assert!(records.iter().all(|r| everything.contains(r)), "power {power}");
             // And it goes on.

@@ -13,6 +13,7 @@ pub mod chart;
 mod crds;
 mod docs;
 mod examples;
+mod proxy;
 mod reference;
 mod schema;
 

@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-/// `rsocket-protocol.md` §5.4: the frames of Micrometer's client, with the length of TCP.
+/// The frames of Micrometer's client, with the length of TCP.
 #[test]
 fn golden_frames() {
     let mime = Bytes::from_static(b"application/binary");

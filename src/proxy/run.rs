@@ -68,6 +68,15 @@ fn listen(at: SocketAddr) -> Result<TcpListener, String> {
 /// Runs until `stop`, and then until everything was delivered or the time for that is over.
 pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()>) -> Result<(), String> {
     let begin = Instant::now();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        folder = %settings.folder.display(),
+        http = %settings.http,
+        tcp = %settings.tcp,
+        websocket = %settings.websocket,
+        push = %settings.push,
+        "the proxy begins"
+    );
     let (cell, metrics, counts) = (Arc::new(OnceLock::new()), Arc::new(Metrics::default()), Arc::default());
     let mut registry = Registry::default();
     metrics.register(&mut registry);

@@ -86,6 +86,11 @@ impl Body {
             + self.new_bytes
     }
 
+    /// Bytes that the labels of every series take in a text, where they stand on each line.
+    pub fn label_bytes(&self) -> usize {
+        self.labels.len().saturating_mul(self.values.len())
+    }
+
     /// `process_start_time_seconds`, seconds since 1970.
     pub fn start(&self) -> Option<f64> {
         self.start

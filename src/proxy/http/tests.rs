@@ -129,3 +129,22 @@ async fn only_whole_responses_to_scrapers_count() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn alive_while_it_recovers_and_only_then_ready() {
+    let cell = Arc::new(OnceLock::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let read = listener.local_addr().unwrap();
+    let door = HttpDoor::new(cell.clone(), Registry::default(), Arc::default());
+    tokio::spawn(serve::serve(listener, routes(door), std::future::pending()));
+    let status = async |path: &str| ask(read, &format!("GET {path} HTTP/1.1"), b"").await.0;
+    assert_eq!(status("/actuator/health/liveness").await, 200);
+    for path in ["/actuator/health", "/actuator/health/readiness", "/metrics/connected", "/executions"] {
+        assert_eq!(status(path).await, 503, "{path}");
+    }
+    let clock: Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+    let store = Store::open(Arc::new(SimDisk::default()), Settings::default(), clock).unwrap();
+    assert!(cell.set(store).is_ok());
+    assert_eq!(status("/actuator/health/readiness").await, 200);
+    assert_eq!(status("/metrics/connected").await, 200);
+}

@@ -11,6 +11,10 @@ use super::{Connection, Counts, InFlight, State, Store};
 use crate::proxy::exposition::{Body as Series, Built, Labels, build};
 use crate::proxy::intake::{Body, Door, Intake, IntakeError, Origin};
 
+/// Bytes that the labels of every series may take in a text. They stand once in memory, and in a path of the push door:
+/// a long one and very many series would be an exposition without end.
+const LABELS_MAX: usize = 128 << 20;
+
 /// One request of the push door.
 #[derive(Clone, Debug)]
 pub struct Push {
@@ -84,6 +88,11 @@ impl Store {
         let empty = built.body.is_empty() && dropped == 0;
         if empty && built.report.invalid > 0 {
             return Err(IntakeError::Invalid(format!("{} lines cannot be read", built.report.invalid)));
+        }
+        if built.body.label_bytes() > LABELS_MAX {
+            return Err(IntakeError::Full(format!(
+                "the labels that all its series have would take more than {LABELS_MAX} bytes"
+            )));
         }
         Ok((!empty).then_some(built))
     }

@@ -17,7 +17,7 @@ pub(super) mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ use self::disk::Disk;
 use self::facts::Silent;
 pub use self::intake::{Push, Pushed};
 use self::log::{Log, Segment};
-use self::runs::{Key, Retention, Runs};
+use self::runs::{Eviction, Key, Retention, Runs};
 use self::scrapers::{Deliveries, ScraperId, Scrapers};
 use self::turns::Turns;
 use super::exposition::{Exposed, Filter, Interner};
@@ -196,7 +196,16 @@ impl Store {
         let mut state = self.lock();
         state.scrapers.forget(now, self.settings.scraper_memory_ms);
         let (scrapers, began) = (state.scrapers.ids(), state.began_ms);
+        let before = state.runs.evicted_for(Eviction::Expired);
         state.runs.sweep(now, began, &scrapers, self.settings.retention);
+        let expired = state.runs.evicted_for(Eviction::Expired) - before;
+        if expired > 0 {
+            tracing::warn!(
+                bodies = expired,
+                scrapers = scrapers.len(),
+                "metrics were let go before every scraper had them: they are too old for any Prometheus"
+            );
+        }
         // The newest file is written to.
         let newest = state.newest_segment();
         let unneeded = |s: &Segment| *s != newest && state.may_remove(*s) && !state.runs.needs(*s);
@@ -227,9 +236,24 @@ impl Store {
         let now = self.now_ms();
         let mut state = self.lock();
         state.scrapers.forget(now, self.settings.scraper_memory_ms);
+        let known = state.scrapers.ids().len();
         let id = state.scrapers.seen(name, now, self.settings.scrapers_max);
+        let more = state.scrapers.ids().len() > known;
+        drop(state);
+        if more {
+            tracing::info!(scraper = name, "a scraper is waited for from now on");
+        }
         if id.is_none() {
             Counts::add(&self.counts.unknown_scrapers, 1);
+            if let Some(left_out) = self.flood.lets("scraper ignored", Instant::now()) {
+                let most = self.settings.scrapers_max;
+                tracing::warn!(
+                    scraper = name,
+                    most,
+                    left_out,
+                    "too many scrapers; this one is not waited for"
+                );
+            }
         }
         id
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 
 use super::disk::{Append, Disk};
@@ -28,6 +29,7 @@ pub struct Sim {
     power: Option<usize>,
     /// Bytes until the disk is full, if it gets full.
     room: Option<usize>,
+    syncs: usize,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +84,7 @@ impl Append for SimAppend {
             return Err(no_power());
         }
         sim.power = sim.power.map(|left| left - 1);
+        sim.syncs += 1;
         let file = sim.files.get_mut(&self.1).ok_or(io::ErrorKind::NotFound)?;
         file.durable.append(&mut file.pending);
         Ok(())
@@ -250,13 +253,20 @@ fn push(execution: &str, text: &str, replace: bool) -> Push {
     Push { origin: origin(99, Door::Push), at, group: group_labels(&group), text: text.to_owned(), replace }
 }
 
-/// Names of the series that are shown.
-fn shown(store: &Store) -> Vec<String> {
+fn exposition(store: &Store) -> String {
     let mut merge = Merge::new(store.exposed().0, Format::Text);
     let mut out = Vec::new();
     while merge.write(&mut out, 1000) {}
-    let text = String::from_utf8(out).unwrap();
-    text.lines().filter(|l| !l.starts_with('#')).map(|l| l.split('{').next().unwrap().to_owned()).collect()
+    String::from_utf8(out).unwrap()
+}
+
+/// Names of the series that are shown.
+fn shown(store: &Store) -> Vec<String> {
+    exposition(store)
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .map(|l| l.split('{').next().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -364,4 +374,92 @@ async fn the_log_stays_within_its_bytes() {
         tokio::task::yield_now().await;
     }
     assert!(on_disk() <= 5000, "{}", on_disk());
+}
+
+#[tokio::test]
+async fn labels_and_series_do_not_multiply_without_end() {
+    let store = open(&SimDisk::default());
+    let mut group = push("1", "", true).group;
+    group.insert("x".to_owned(), "y".repeat(100_000));
+    let text: Vec<_> = (0..1500).map(|i| format!("a{{i=\"{i}\"}} 1\n")).collect();
+    let text = text.concat();
+    let refused = store.push(Push { group: group.clone(), ..push("1", &text, true) }).await;
+    assert!(matches!(&refused, Err(IntakeError::Full(why)) if why.contains("labels")), "{refused:?}");
+    store.push(Push { group, ..push("1", "a 1\n", true) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn pushes_of_different_runs_share_a_sync() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    let pushes = (0..50).map(|i| {
+        let (store, push) = (store.clone(), push(&i.to_string(), "a 1\n", false));
+        async move { store.push(push).await }
+    });
+    let mut pushes = Box::pin(futures::future::join_all(pushes));
+    // The first one that is written waits here, until all are on their way.
+    let held = disk.0.lock().unwrap();
+    assert!((&mut pushes).now_or_never().is_none());
+    drop(held);
+    assert!(pushes.await.iter().all(|pushed| *pushed == Ok(Pushed::Stored)));
+    assert_eq!(shown(&store).len(), 50);
+    let syncs = disk.0.lock().unwrap().syncs;
+    assert!(syncs <= 2, "{syncs} syncs for 50 pushes");
+}
+
+#[tokio::test]
+async fn posts_to_one_group_miss_nothing_of_each_other() {
+    let store = open(&SimDisk::default());
+    let pushes = (0..20).map(|i| {
+        let (store, push) = (store.clone(), push("1", &format!("a{i:02} 1\n"), false));
+        async move { store.push(push).await }
+    });
+    futures::future::join_all(pushes).await;
+    assert_eq!(shown(&store).len(), 20);
+}
+
+#[tokio::test]
+async fn a_post_keeps_the_labels_of_what_was_there() {
+    let disk = SimDisk::default();
+    let store = open(&disk);
+    store.push(push("1", "a{x=\"1\"} 1\n", false)).await.unwrap();
+    store.push(push("1", "b{y=\"2\"} 1\n", false)).await.unwrap();
+    for store in [&store, &open(&disk.after_crash(|_| Vec::new()))] {
+        let text = exposition(store);
+        let line = |name: &str| text.lines().find(|l| l.starts_with(name)).unwrap_or_default().to_owned();
+        assert!(line("a{").contains("x=\"1\"") && !line("a{").contains("y="), "{text}");
+        assert!(line("b{").contains("y=\"2\"") && !line("b{").contains("x="), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_pushed_and_lived_on_leaves_its_newest_body() {
+    let store = open(&SimDisk::default());
+    store.connected(origin(1, Door::Tcp));
+    store.final_push(body(1, 500, &run("1", "a"))).await.unwrap();
+    store.live_body(body(1, 100, &run("1", "a b")));
+    store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(shown(&store), ["a", "b"]);
+    // A body that was taken before the push is not newer.
+    store.connected(origin(2, Door::Tcp));
+    store.live_body(body(2, 100, &run("2", "c d")));
+    store.final_push(body(2, 50, &run("2", "c"))).await.unwrap();
+    store.closed(origin(2, Door::Tcp), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(shown(&store), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn living_applications_do_not_push_final_bodies_out() {
+    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());
+    let settings = Settings { memory_max: 4000, ..Settings::default() };
+    let store = Store::open(Arc::new(SimDisk::default()), settings, clock).unwrap();
+    store.final_push(body(1, 100, &run("1", "a"))).await.unwrap();
+    for id in 2..40 {
+        store.connected(origin(id, Door::Tcp));
+        store.live_body(body(id, 10, &run(&id.to_string(), "b")));
+    }
+    assert!(shown(&store).contains(&"a".to_owned()));
+    let totals = store.totals();
+    assert!(totals.live > 1 && totals.memory <= 4000, "{totals:?}");
+    assert!(store.counts.no_room.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }

@@ -6,6 +6,7 @@ use std::ops::Add;
 use super::identity::{Identity, Labels, Votes, identify};
 use super::model::{Body, Family, Interner};
 use super::parse::{Kind, Label, Line, escape, is_metric_name, line};
+use super::strict::Group;
 
 /// What was found in a body besides its series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,8 @@ fn declared_types(text: &[u8]) -> HashMap<&str, (Kind, &str)> {
     let mut declared: HashMap<&str, (Kind, &str)> = HashMap::new();
     let mut none = Vec::new();
     for at in memchr::memchr_iter(b'#', text) {
-        let begins = at == 0 || text.get(at - 1) == Some(&b'\n');
+        let before = text.get(..at).unwrap_or_default().iter().rev();
+        let begins = before.copied().find(|b| !matches!(b, b' ' | b'\t')).is_none_or(|b| b == b'\n');
         let Some(rest) = text.get(at..).filter(|_| begins) else { continue };
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let Some(Ok(comment)) = rest.get(..end).map(std::str::from_utf8) else { continue };
@@ -305,14 +307,13 @@ fn family(declared: &Declared<'_>, mut rows: Vec<Row>, values: &mut Vec<f64>, re
     let mut strict = true;
     let (mut lines, mut count, mut seen) = (String::new(), 0, HashSet::with_capacity(rows.len()));
     let mut rows = rows.into_iter().peekable();
-    let mut infinite = false;
+    let mut group = Group::default();
     while let Some(row) = rows.next() {
-        strict &= row.strict;
-        infinite |= row.rank == 0 && row.bound == f64::INFINITY;
         let ends = rows.peek().is_none_or(|next| next.group != row.group);
         if seen.contains(&row.line) {
             report.duplicate += 1;
         } else {
+            strict &= row.strict && group.allows(declared.kind, row.rank, row.bound, row.value);
             lines.push_str(&row.line);
             lines.push('\n');
             values.push(row.value);
@@ -322,15 +323,11 @@ fn family(declared: &Declared<'_>, mut rows: Vec<Row>, values: &mut Vec<f64>, re
             if !lines.ends_with("\n\n") {
                 lines.push('\n');
             }
-            // A histogram without its last bucket is none.
-            strict &= declared.kind != Kind::Histogram || infinite;
-            infinite = false;
+            strict &= std::mem::take(&mut group).is_whole(declared.kind);
         }
         seen.insert(row.line);
     }
-    if declared.kind == Kind::Counter {
-        strict = declared.name.ends_with("_total");
-    }
+    strict &= declared.kind != Kind::Counter || declared.name.ends_with("_total");
     Family {
         name: declared.name.into(),
         kind: declared.kind,

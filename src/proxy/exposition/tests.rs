@@ -95,6 +95,24 @@ fn bodies_are_grouped_by_family() {
 }
 
 #[test]
+fn a_type_may_stand_after_blanks() {
+    let (text, _) = merged(vec![exposed(" \t# TYPE a gauge\na 1 # TYPE b gauge\nb 1\n", 1)], Format::Text);
+    assert_eq!(text, "# TYPE a gauge\na 1.0 1\n# TYPE b untyped\nb 1.0 1\n");
+}
+
+/// The strictest readers refuse a whole exposition for one of these.
+#[test]
+fn what_openmetrics_does_not_allow_is_unknown_there() {
+    let odd = "# TYPE a_total counter\na_total -1\n# TYPE s summary\ns_count 0.5\ns_sum 1\n# TYPE h histogram\n\
+        h_bucket{le=\"1.0\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_count 1\nh_sum 1\n";
+    let (text, _) = merged(vec![exposed(odd, 1)], OPENMETRICS);
+    let unknown = |line: &str| line.ends_with(" unknown");
+    assert!(text.lines().filter(|line| line.starts_with("# TYPE")).all(unknown), "{text}");
+    let (text, _) = merged(vec![exposed(odd, 1)], Format::Text);
+    assert!(!text.contains("untyped"), "{text}");
+}
+
+#[test]
 fn most_bodies_decide_about_a_type() {
     let gauge = exposed("# TYPE a gauge\na{x=\"1\"} 1\n", 1);
     let other = exposed("# TYPE a gauge\na{x=\"2\"} 1\n", 1);

@@ -172,7 +172,10 @@ fn grouping_key(path: &str) -> Result<Labels, String> {
         if value.chars().any(char::is_control) {
             return Err(format!("the value of {name} has control characters"));
         }
-        pairs.push((name, value));
+        // As there: the first one is the job.
+        if name != "job" || pairs.is_empty() {
+            pairs.push((name, value));
+        }
     }
     match pairs.first() {
         Some((name, value)) if name == "job" && !value.is_empty() => Ok(group_labels(&pairs)),
@@ -213,7 +216,8 @@ fn text_of(headers: &HeaderMap, body: &[u8], most: usize) -> Result<String, Refu
     let unpacked = match header(header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
         "" | "identity" => body.to_vec(),
         "gzip" => read_at_most(flate2::read::MultiGzDecoder::new(body), most)?,
-        "snappy" => snappy(body, most)?,
+        // Framed, as the Pushgateway reads it.
+        "snappy" => read_at_most(snap::read::FrameDecoder::new(body), most)?,
         other => return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("cannot read {other:?}"))),
     };
     let kind = header(header::CONTENT_TYPE);
@@ -239,14 +243,6 @@ fn read_at_most(reader: impl Read, most: usize) -> Result<Vec<u8>, Refusal> {
     if out.len() > most { Err(too_large(most)) } else { Ok(out) }
 }
 
-fn snappy(body: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
-    let cannot = |e| bad(format!("cannot decompress: {e}"));
-    if snap::raw::decompress_len(body).map_err(cannot)? > most {
-        return Err(too_large(most));
-    }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(cannot)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +259,7 @@ mod tests {
     fn paths_of_the_pushgateway() {
         assert_eq!(group("job/a"), Ok(pairs(&[("job", "a")])));
         assert_eq!(group("job/a/"), Ok(pairs(&[("job", "a")])));
+        assert_eq!(group("job/a/job/b"), Ok(pairs(&[("job", "a")])));
         assert_eq!(group("job/a/x/1%2F2/y/"), Ok(pairs(&[("job", "a"), ("x", "1/2")])));
         assert_eq!(group("job@base64/L2E/x@base64/="), Ok(pairs(&[("job", "/a")])));
         assert_eq!(group("job@base64/L2E="), Ok(pairs(&[("job", "/a")])));
@@ -307,7 +304,9 @@ mod tests {
         assert_eq!(text_of(&headers, &packed, 4999).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(text_of(&headers, &packed[..9], 5000).unwrap_err().0, StatusCode::BAD_REQUEST);
         headers.insert(header::CONTENT_ENCODING, "snappy".parse().unwrap());
-        let packed = snap::raw::Encoder::new().compress_vec(b"a 1\n").unwrap();
+        let mut packed = snap::write::FrameEncoder::new(Vec::new());
+        packed.write_all(b"a 1\n").unwrap();
+        let packed = packed.into_inner().unwrap();
         assert_eq!(text_of(&headers, &packed, 4).unwrap(), "a 1\n");
         assert_eq!(text_of(&headers, &packed, 3).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
         headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());

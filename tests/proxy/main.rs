@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says so by panicking, and shows what it saw"
 )]
 
+mod exposition;
 mod operating;
 mod support;
 mod survival;

@@ -5,6 +5,7 @@ pub mod http;
 pub mod peers;
 pub mod process;
 pub mod proxy;
+pub mod reader;
 
 use std::fmt::Debug;
 use std::future::Future;

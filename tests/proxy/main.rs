@@ -13,5 +13,6 @@
 
 mod exposition;
 mod operating;
+mod prometheus;
 mod support;
 mod survival;

@@ -4,6 +4,7 @@ pub mod client;
 pub mod http;
 pub mod peers;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod reader;
 

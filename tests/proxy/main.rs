@@ -14,5 +14,6 @@
 mod exposition;
 mod operating;
 mod prometheus;
+mod pushgateway;
 mod support;
 mod survival;

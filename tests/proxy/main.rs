@@ -12,6 +12,7 @@
 )]
 
 mod exposition;
+mod losses;
 mod operating;
 mod prometheus;
 mod pushgateway;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod http;
+pub mod java_proxy;
 pub mod peers;
 pub mod process;
 pub mod prometheus;

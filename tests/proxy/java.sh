@@ -1,0 +1,34 @@
+# The peers that run on a JVM.
+# shellcheck shell=bash
+# Needs lib.sh.
+
+JAVA_PROXY=$here/java-proxy
+
+# The JDK 17 of this machine.
+java_home() {
+  need javac openjdk-17-jdk-headless mvn maven
+  dirname "$(dirname "$(readlink -f "$(command -v javac)")")"
+}
+
+java_proxy() { cached_by_key java-proxy build_java_proxy; }
+
+java-proxy_key() {
+  (cd "$JAVA_PROXY" && find . -type f -not -path './target/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | key
+}
+
+build_java_proxy() {
+  say "building the Java proxy (expected: 10 s, at the very first time 1 min of downloads)"
+  java_home >/dev/null
+  cp -r "$JAVA_PROXY" "$1/source" && rm -rf "$1/source/target"
+  nice -n 5 mvn -B -ntp -q -Dstyle.color=never -f "$1/source" package ||
+    die "Maven failed; if it could not download something, start again: it goes on where it was"
+  mv "$1/source/target/java-proxy.jar" "$1" && rm -r "$1/source"
+}
+
+# Begins to get what is not in the cache; `finish` follows.
+begin_java() {
+  java_home >/dev/null
+  is_cached java-proxy || begin "Build the Java proxy" "1 min, nearly all downloads; once" java_proxy
+}
+
+print_java() { printf '%s\n' "MILLRACE_JAVA_PROXY=$(java_proxy)/java-proxy.jar" "MILLRACE_JAVA=$(java_home)/bin/java"; }

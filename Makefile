@@ -19,7 +19,7 @@ demo: ## Bring up a cluster, install the operator, launch two tasks three times 
 demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
-.PHONY: test lint unit proxy e2e
+.PHONY: test lint unit proxy bench-proxy e2e
 test: lint parts unit proxy cluster-check e2e ## Run all tests, the end-to-end ones on a real cluster included
 
 .PHONY: parts
@@ -37,6 +37,11 @@ unit: ## Run all tests that need no cluster
 
 proxy: ## Run the tests of the metrics proxy with real peers
 	@peers=$$(tests/proxy/peers) && export $${peers?} && $(CARGO) test --locked --test proxy --features peers
+
+# As many files as the system allows: each of 10,000 connections is one.
+bench-proxy: ## Measure the metrics proxy beside the Java one, in a quarter of an hour (ONLY="quick java" for a part)
+	@peers=$$(tests/proxy/peers) && export $${peers?} && ulimit -n "$$(ulimit -Hn)" && \
+	$(CARGO) bench --locked --bench proxy -- $(ONLY)
 
 e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare

@@ -33,15 +33,35 @@ pub fn setup() -> Frame {
     }))
 }
 
-/// Compresses and encrypts a text for the proxy whose public key this is (DER).
+/// Compresses and encrypts texts for the proxy whose public key it got (DER). The AES key is always the same, and so is
+/// what RSA makes of it: thousands of bodies are sealed in no time.
+#[derive(Clone, Debug)]
+pub struct Sealer {
+    wrapped: Bytes,
+}
+
+const AES: [u8; 16] = [7; 16];
+
+impl Sealer {
+    /// Wraps the AES key.
+    pub fn new(key: &[u8]) -> Self {
+        let key = RsaPublicKey::from_public_key_der(key).unwrap();
+        let padding = Oaep::new_with_mgf_hash::<Sha256, Sha1>();
+        Self { wrapped: key.encrypt(&mut OsRng, padding, &AES).unwrap().into() }
+    }
+
+    /// A payload as clients send it.
+    pub fn seal(&self, text: &str) -> Payload {
+        let mut data = snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
+        let cipher = UnboundCipherKey::new(&AES_128, &AES).unwrap();
+        PaddedBlockEncryptingKey::ecb_pkcs7(cipher).unwrap().encrypt(&mut data).unwrap();
+        Payload { metadata: Some(self.wrapped.clone()), data: data.into() }
+    }
+}
+
+/// Compresses and encrypts one text.
 pub fn seal(key: &[u8], text: &str) -> Payload {
-    let key = RsaPublicKey::from_public_key_der(key).unwrap();
-    let aes = [7; 16];
-    let mut data = snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
-    let cipher = UnboundCipherKey::new(&AES_128, &aes).unwrap();
-    PaddedBlockEncryptingKey::ecb_pkcs7(cipher).unwrap().encrypt(&mut data).unwrap();
-    let wrapped = key.encrypt(&mut OsRng, Oaep::new_with_mgf_hash::<Sha256, Sha1>(), &aes).unwrap();
-    Payload { metadata: Some(wrapped.into()), data: data.into() }
+    Sealer::new(key).seal(text)
 }
 
 /// A connection.

@@ -1,12 +1,12 @@
 //! From a body's text to a [`Body`]: families, identity, common labels.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Add;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::identity::{Identity, Labels, Votes, identify};
-use super::model::{Body, Family, Interner};
+use super::model::{Body, Interner};
 use super::parse::{Kind, Label, Line, escape, is_metric_name, line};
-use super::strict::Group;
+use super::rows::Rows;
 
 /// What was found in a body besides its series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,11 +58,20 @@ struct Parsed<'a> {
 pub fn build(text: &[u8], group: &Labels, interner: &Interner) -> Built {
     let mut parsed = Parsed::default();
     let types = declared_types(text);
-    for bytes in text.split(|b| *b == b'\n') {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => parsed.line(text, &types),
-            Err(_) => parsed.invalid += 1,
+    // Looked at as a whole it takes less time than line by line.
+    let whole = std::str::from_utf8(text).ok();
+    let mut from = 0;
+    while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+        let end = from + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = match whole {
+            Some(whole) => whole.get(from..end),
+            None => text.get(from..end).and_then(|line| std::str::from_utf8(line).ok()),
+        };
+        match line {
+            Some(line) => parsed.line(line, &types),
+            None => parsed.invalid += 1,
         }
+        from = end + 1;
     }
     parsed.into_built(group, interner)
 }
@@ -79,9 +88,12 @@ fn kind(word: &str) -> Option<Kind> {
     })
 }
 
+/// A usual body has 60 to 80.
+const FAMILIES_USUAL: usize = 100;
+
 /// Type and help by family. They are read first: a sample may stand before them (bodies joined by hand).
 fn declared_types(text: &[u8]) -> HashMap<&str, (Kind, &str)> {
-    let mut declared: HashMap<&str, (Kind, &str)> = HashMap::new();
+    let mut declared: HashMap<&str, (Kind, &str)> = HashMap::with_capacity(FAMILIES_USUAL);
     let mut none = Vec::new();
     for at in memchr::memchr_iter(b'#', text) {
         let before = text.get(..at).unwrap_or_default().iter().rev();
@@ -155,15 +167,20 @@ impl<'a> Parsed<'a> {
         let (identity, set) = identify(&votes, group);
         let set: Vec<(String, String)> =
             set.into_iter().map(|(name, value)| (name, escape(&value))).collect();
-        let common = self.common(&set);
+        let alike = self.alike();
         let mut report = Report { invalid: self.invalid, ..Report::default() };
         if identity.is_some() {
-            let wrong = |s: &&Sample<'a>| {
-                set.iter()
-                    .any(|(n, v)| !v.is_empty() && !self.labels_of(s).contains(&(n.as_str(), v.as_str())))
+            // Nearly always every series has them all.
+            let wanted = |(name, value): &&(String, String)| {
+                !value.is_empty() && !alike.contains(&(name.as_str(), value.as_str()))
             };
+            let wanted: Vec<Label<'_>> =
+                set.iter().filter(wanted).map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let wrong = |s: &&Sample<'a>| wanted.iter().any(|label| !self.labels_of(s).contains(label));
             report.repaired = self.samples.iter().filter(wrong).count();
         }
+        let mut common = alike;
+        common.retain(|(name, _)| !set.iter().any(|(n, _)| n == name));
         let mut labels: Vec<String> = set
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -178,40 +195,52 @@ impl<'a> Parsed<'a> {
         Built { body, identity, report }
     }
 
-    /// Labels that every series has alike, besides those that are set.
-    fn common(&self, set: &[(String, String)]) -> Vec<Label<'a>> {
+    /// Labels that every series has alike.
+    fn alike(&self) -> Vec<Label<'a>> {
         let Some(first) = self.samples.first() else { return Vec::new() };
-        let mut common: Vec<Label<'a>> = self.labels_of(first).to_vec();
-        common.retain(|(name, _)| !["le", "quantile"].contains(name) && !set.iter().any(|(n, _)| n == name));
+        let mut alike: Vec<Label<'a>> = self.labels_of(first).to_vec();
+        alike.retain(|(name, _)| !["le", "quantile"].contains(name));
         for sample in &self.samples {
-            let own = self.labels_of(sample);
-            common.retain(|label| own.contains(label));
+            // Both in the order of names.
+            let mut own = self.labels_of(sample);
+            alike.retain(|label| {
+                while let Some((_, rest)) = own.split_first().filter(|(first, _)| first.0 < label.0) {
+                    own = rest;
+                }
+                own.first() == Some(label)
+            });
         }
-        common
+        alike
     }
 
     fn body(&mut self, everywhere: &[&str], labels: &str, interner: &Interner, report: &mut Report) -> Body {
-        let mut of_family: Vec<Vec<usize>> = self.families.iter().map(|_| Vec::new()).collect();
-        for (i, sample) in self.samples.iter().enumerate() {
-            if let Some(samples) = of_family.get_mut(sample.family) {
-                samples.push(i);
+        let mut order: Vec<usize> = (0..self.families.len()).collect();
+        order.sort_unstable_by_key(|i| self.families.get(*i).map(|family| family.name));
+        let mut rank = vec![0; order.len()];
+        for (place, i) in order.iter().enumerate() {
+            if let Some(rank) = rank.get_mut(*i) {
+                *rank = place;
             }
         }
-        let mut order: Vec<(usize, &Declared<'a>)> = self.families.iter().enumerate().collect();
-        order.sort_unstable_by_key(|(_, family)| family.name);
+        // Stable: a family's series stay in their order.
+        self.samples.sort_by_key(|sample| rank.get(sample.family).copied());
         let (mut families, mut values) =
             (Vec::with_capacity(order.len()), Vec::with_capacity(self.samples.len()));
-        let (mut start, mut new_bytes) = (None, 0);
-        for (i, declared) in order {
-            let samples = of_family.get(i).into_iter().flatten().filter_map(|i| self.samples.get(*i));
-            let rows = samples.map(|s| Row::new(s, declared, self.labels_of(s), everywhere)).collect();
+        let (mut start, mut new_bytes, mut rows) = (None, 0, Rows::new());
+        for samples in self.samples.chunk_by(|a, b| a.family == b.family) {
+            let Some(declared) = samples.first().and_then(|s| self.families.get(s.family)) else { continue };
+            rows.begin(declared.name, declared.kind);
+            for sample in samples {
+                rows.add(sample.name, sample.value, self.labels_of(sample), everywhere);
+            }
             let from = values.len();
-            let family = family(declared, rows, &mut values, report);
+            let (packed, twice) = rows.end(&help(declared), &mut values);
+            report.duplicate += twice;
+            let (family, bytes) = interner.intern(packed);
+            new_bytes += bytes;
             if declared.name == "process_start_time_seconds" {
                 start = values.get(from).copied().filter(|s| s.is_finite() && *s > 0.0);
             }
-            let (family, bytes) = interner.intern(family);
-            new_bytes += bytes;
             families.push((family, u32::try_from(from).unwrap_or(u32::MAX)));
         }
         Body { labels: labels.into(), families: families.into(), values: values.into(), start, new_bytes }
@@ -240,119 +269,8 @@ fn fitting<'a>(name: &'a str, types: &HashMap<&'a str, (Kind, &'a str)>) -> Opti
     Some((name, Kind::Untyped, ""))
 }
 
-/// Bytes of a usual line without the labels that all have.
-const LINE_USUAL: usize = 96;
-
-/// A series on its way into a family.
-struct Row {
-    line: String,
-    value: f64,
-    /// The labels without `le` and `quantile`.
-    group: String,
-    rank: u8,
-    /// Of a bucket or quantile.
-    bound: f64,
-    /// Whether OpenMetrics takes the bound as it is written.
-    strict: bool,
-}
-
-impl Row {
-    fn new(sample: &Sample<'_>, family: &Declared<'_>, labels: &[Label<'_>], everywhere: &[&str]) -> Self {
-        let compound = family.kind.is_compound();
-        let suffix = sample.name.strip_prefix(family.name).unwrap_or_default();
-        let rank = family.kind.suffixes().iter().position(|s| *s == suffix).unwrap_or(0);
-        let bound_label = match (family.kind, rank) {
-            (Kind::Histogram, 0) => Some("le"),
-            (Kind::Summary, 0) => Some("quantile"),
-            _ => None,
-        };
-        let mut row = Self {
-            line: String::with_capacity(LINE_USUAL).add(sample.name),
-            value: sample.value,
-            group: String::new(),
-            rank: u8::try_from(rank).unwrap_or(u8::MAX),
-            bound: 0.0,
-            strict: bound_label.is_none(),
-        };
-        let mut sep = '{';
-        for (name, value) in labels.iter().filter(|(name, _)| !everywhere.contains(name)) {
-            row.line.push(sep);
-            let from = row.line.len();
-            row.line.extend([name, "=\"", value, "\""]);
-            sep = ',';
-            if bound_label == Some(name) {
-                row.bound = value.parse().unwrap_or(f64::NAN);
-                row.strict = canonical(value, row.bound, family.kind);
-            } else if compound {
-                row.group.push_str(row.line.get(from..).unwrap_or_default());
-            }
-        }
-        row
-    }
-}
-
-/// OpenMetrics wants bounds as `1.0`, `1e+06`, `+Inf`, and quantiles between 0 and 1.
-fn canonical(text: &str, bound: f64, kind: Kind) -> bool {
-    match kind {
-        Kind::Summary => (0.0..=1.0).contains(&bound) && text.contains('.'),
-        _ => text == "+Inf" || (bound.is_finite() && text.contains(['.', 'e'])),
-    }
-}
-
-fn family(declared: &Declared<'_>, mut rows: Vec<Row>, values: &mut Vec<f64>, report: &mut Report) -> Family {
-    let compound = declared.kind.is_compound();
-    if compound {
-        in_groups(&mut rows);
-    }
-    let mut strict = true;
-    let (mut lines, mut count, mut seen) = (String::new(), 0, HashSet::with_capacity(rows.len()));
-    let mut rows = rows.into_iter().peekable();
-    let mut group = Group::default();
-    while let Some(row) = rows.next() {
-        let ends = rows.peek().is_none_or(|next| next.group != row.group);
-        if seen.contains(&row.line) {
-            report.duplicate += 1;
-        } else {
-            strict &= row.strict && group.allows(declared.kind, row.rank, row.bound, row.value);
-            lines.push_str(&row.line);
-            lines.push('\n');
-            values.push(row.value);
-            count += 1;
-        }
-        if compound && ends {
-            if !lines.ends_with("\n\n") {
-                lines.push('\n');
-            }
-            strict &= std::mem::take(&mut group).is_whole(declared.kind);
-        }
-        seen.insert(row.line);
-    }
-    strict &= declared.kind != Kind::Counter || declared.name.ends_with("_total");
-    Family {
-        name: declared.name.into(),
-        kind: declared.kind,
-        help: help(declared),
-        strict,
-        lines: lines.into(),
-        count,
-    }
-}
-
-/// Series of the same labels together, groups in their first order, buckets in theirs.
-fn in_groups(rows: &mut [Row]) {
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for row in rows.iter() {
-        let next = places.len();
-        places.entry(row.group.clone()).or_insert(next);
-    }
-    let place = |row: &Row| places.get(&row.group).copied().unwrap_or_default();
-    rows.sort_by(|a, b| {
-        place(a).cmp(&place(b)).then(a.rank.cmp(&b.rank)).then_with(|| a.bound.total_cmp(&b.bound))
-    });
-}
-
 /// Escapes of a help text that OpenMetrics allows: `\\`, `\n`, `\"`. Any other backslash is doubled.
-fn help(declared: &Declared<'_>) -> Box<str> {
+fn help<'a>(declared: &Declared<'a>) -> Cow<'a, str> {
     debug_assert!(is_metric_name(declared.name));
     let text = declared.help.trim_end();
     if !text.bytes().any(|b| b == b'\\' || b.is_ascii_control()) && text.is_ascii() {

@@ -40,14 +40,12 @@ pub struct Votes<'a> {
 impl<'a> Votes<'a> {
     /// One series' labels.
     pub fn add(&mut self, labels: &[Label<'a>]) {
-        for label in labels {
+        for label in labels.iter().filter(|label| matters(label.0)) {
             if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == label) {
                 *count += 1;
-            } else if label.0 == APPLICATION || LABELS.contains(&label.0) {
-                // More values than this are no identity.
-                if self.counts.len() < MOST_VALUES {
-                    self.counts.push((*label, 1));
-                }
+            // More values than this are no identity.
+            } else if self.counts.len() < MOST_VALUES {
+                self.counts.push((*label, 1));
             }
         }
     }
@@ -57,6 +55,11 @@ impl<'a> Votes<'a> {
         let ((_, value), _) = of_name.max_by_key(|((_, value), count)| (*count, *value))?;
         Some(unescape(value))
     }
+}
+
+fn matters(name: &str) -> bool {
+    // Most names are told apart by how they begin.
+    (name.starts_with("task_") && LABELS.contains(&name)) || name == APPLICATION
 }
 
 /// Who it is, and the labels that are set on every series. `group` are the labels of a push; they win.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::model::{Body, Family};
 use super::parse::Kind;
-use super::write::Cursor;
+use super::write::{Cursor, Tail};
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub(super) struct Out {
 pub struct Merge {
     pub(super) format: Format,
     pub(super) bodies: Vec<Exposed>,
+    /// Of each body.
+    pub(super) tails: Vec<Tail>,
     pub(super) outs: Vec<Out>,
     pub(super) cursor: Cursor,
     pub(super) counts: Counts,
@@ -106,6 +108,7 @@ impl Merge {
         Self {
             format,
             cursor: Cursor::new(bodies.len()),
+            tails: bodies.iter().map(|body| Tail::new(body, format)).collect(),
             bodies,
             outs,
             counts: Counts { conflicts, ..Counts::default() },
@@ -128,21 +131,19 @@ fn tally(bodies: &[Exposed]) -> BTreeMap<Arc<str>, Tally> {
     }
     let mut tallies: BTreeMap<Arc<str>, Tally> = BTreeMap::new();
     for (family, bodies) in shared.into_values() {
-        let tally = match tallies.get_mut(&*family.name) {
+        let tally = match tallies.get_mut(family.name()) {
             Some(tally) => tally,
-            None => {
-                tallies.entry((*family.name).into()).or_insert(Tally { strict: true, ..Tally::default() })
-            }
+            None => tallies.entry(family.name().into()).or_insert(Tally { strict: true, ..Tally::default() }),
         };
-        *tally.kinds.entry(family.kind).or_default() += bodies;
-        *tally.helps.entry(family.help.clone()).or_default() += bodies;
-        tally.strict &= family.strict;
-        if family.kind.is_compound() {
-            for suffix in family.kind.suffixes() {
-                tally.names.insert(format!("{}{suffix}", family.name).into());
+        *tally.kinds.entry(family.kind()).or_default() += bodies;
+        *tally.helps.entry(family.help().into()).or_default() += bodies;
+        tally.strict &= family.strict();
+        if family.kind().is_compound() {
+            for suffix in family.kind().suffixes() {
+                tally.names.insert(format!("{}{suffix}", family.name()).into());
             }
         } else {
-            tally.names.insert(family.name.clone());
+            tally.names.insert(family.name().into());
         }
     }
     tallies

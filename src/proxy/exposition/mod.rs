@@ -22,6 +22,7 @@ pub mod merge;
 pub mod model;
 pub mod parse;
 pub mod protobuf;
+mod rows;
 mod strict;
 mod write;
 

@@ -2,34 +2,148 @@
 //! names, labels and help of a family are kept once for all bodies that have them alike; a body of 1,000 series then
 //! takes about 10 KB instead of the 137 KB of its text.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::parse::Kind;
 
 /// A family as one or many bodies have it.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct Family {
-    pub(super) name: Box<str>,
-    pub(super) kind: Kind,
-    pub(super) help: Box<str>,
-    /// Whether OpenMetrics allows the series under this type.
-    pub(super) strict: bool,
-    /// For each series a line with its name and its own labels, `name{a="b"` or `name`, sorted by label name.
-    pub(super) lines: Box<str>,
+    /// [`Packed::text`].
+    text: Box<str>,
+    kind: Kind,
+    strict: bool,
+    name_end: u32,
+    help_end: u32,
     pub(super) count: u32,
 }
 
 impl Family {
-    /// Each line, and whether a group of series with the same labels (but `le` and `quantile`) ends with it.
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        self.text.get(1..self.name_end as usize).unwrap_or_default()
+    }
+
+    /// Its type.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its help, with its escapes.
+    pub(super) fn help(&self) -> &str {
+        self.text.get(self.name_end as usize + 1..self.help_end as usize).unwrap_or_default()
+    }
+
+    /// Whether OpenMetrics allows the series under this type.
+    pub(super) const fn strict(&self) -> bool {
+        self.strict
+    }
+
+    /// For each series a line with its name and its own labels, `name{a="b"` or `name`, sorted by label name, and
+    /// whether a group of series with the same labels (but `le` and `quantile`) ends with it.
     pub(super) fn lines(&self) -> Lines<'_> {
-        Lines { rest: &self.lines, grouped: self.kind.is_compound() }
+        let rest = self.text.get(self.help_end as usize + 1..).unwrap_or_default();
+        Lines { rest, grouped: self.kind.is_compound() }
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.name.len() + self.help.len() + self.lines.len()
+        size_of::<Self>() + self.text.len()
     }
 }
+
+/// A family that may be known already: all in one text, which can be looked up and used again for the next one.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// A letter for the type, the name, the help and the series, each on a line of its own; a group of a compound
+    /// family ends with an empty line. Two families are equal when this is.
+    text: String,
+    kind: Kind,
+    name_end: usize,
+    help_end: usize,
+    count: u32,
+    /// Whether OpenMetrics allows the series under this type; the text tells that as well.
+    pub(super) strict: bool,
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Self { text: String::new(), kind: Kind::Untyped, name_end: 0, help_end: 0, count: 0, strict: true }
+    }
+}
+
+impl Packed {
+    /// Begins another one, without series.
+    pub(super) fn begin(&mut self, name: &str, kind: Kind, help: &str) {
+        (self.kind, self.count, self.strict) = (kind, 0, true);
+        self.text.clear();
+        self.text.push(match kind {
+            Kind::Counter => 'c',
+            Kind::Gauge => 'g',
+            Kind::Histogram => 'h',
+            Kind::Summary => 's',
+            Kind::Untyped => 'u',
+        });
+        self.text.push_str(name);
+        self.name_end = self.text.len();
+        self.text.push('\n');
+        self.text.push_str(help);
+        self.help_end = self.text.len();
+        self.text.push('\n');
+    }
+
+    /// Adds a series.
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+        self.count += 1;
+    }
+
+    /// No more series with these labels come.
+    pub(super) fn end_group(&mut self) {
+        if !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+    }
+
+    fn keep(&self) -> Family {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Family {
+            text: self.text.as_str().into(),
+            kind: self.kind,
+            strict: self.strict,
+            name_end: place(self.name_end),
+            help_end: place(self.help_end),
+            count: self.count,
+        }
+    }
+}
+
+/// A kept family, found by its text.
+#[derive(Debug)]
+struct Known(Arc<Family>);
+
+impl Borrow<str> for Known {
+    fn borrow(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text.hash(state);
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Known {}
 
 pub(super) struct Lines<'a> {
     rest: &'a str,
@@ -99,7 +213,7 @@ impl Body {
     /// The place of a family; `hint` is where it was looked for last, and is moved on.
     pub(super) fn find(&self, name: &str, hint: &mut u32) -> Option<(&Arc<Family>, &[f64])> {
         while let Some((family, _)) = self.families.get(*hint as usize) {
-            match (*family.name).cmp(name) {
+            match family.name().cmp(name) {
                 std::cmp::Ordering::Less => *hint += 1,
                 std::cmp::Ordering::Equal => return self.at(*hint as usize),
                 std::cmp::Ordering::Greater => return None,
@@ -110,7 +224,7 @@ impl Body {
 
     /// The same, anywhere.
     pub(super) fn search(&self, name: &str) -> Option<(&Arc<Family>, &[f64])> {
-        self.at(self.families.binary_search_by(|(family, _)| (*family.name).cmp(name)).ok()?)
+        self.at(self.families.binary_search_by(|(family, _)| family.name().cmp(name)).ok()?)
     }
 
     pub(super) fn at(&self, place: usize) -> Option<(&Arc<Family>, &[f64])> {
@@ -124,7 +238,7 @@ impl Body {
     pub fn retain(self, keeps: impl Fn(&str) -> bool) -> Self {
         let (mut families, mut values) = (Vec::new(), Vec::new());
         for place in 0..self.families.len() {
-            let Some((family, of_it)) = self.at(place).filter(|(family, _)| keeps(&family.name)) else {
+            let Some((family, of_it)) = self.at(place).filter(|(family, _)| keeps(family.name())) else {
                 continue;
             };
             families.push((family.clone(), u32::try_from(values.len()).unwrap_or(u32::MAX)));
@@ -155,7 +269,7 @@ pub struct Interner {
 
 #[derive(Debug, Default)]
 struct Shard {
-    families: HashSet<Arc<Family>>,
+    families: HashSet<Known>,
     /// Size at which those that no body has any more are looked for.
     sweep_at: usize,
 }
@@ -172,21 +286,22 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The one that is equal to `family`, and the bytes that it adds.
-    pub(super) fn intern(&self, family: Family) -> (Arc<Family>, usize) {
-        let place =
-            family.name.bytes().fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add(b.into())) % SHARDS;
-        let Some(shard) = self.shards.get(place) else { return (Arc::new(family), 0) };
+    /// The kept one that is equal to `family`, and the bytes that it adds.
+    pub(super) fn intern(&self, family: &Packed) -> (Arc<Family>, usize) {
+        let name = family.text.as_bytes().get(1..family.name_end).unwrap_or_default();
+        let place = name.iter().fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add((*b).into())) % SHARDS;
+        let Some(shard) = self.shards.get(place) else { return (Arc::new(family.keep()), 0) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shard.families.get(&family) {
-            return (known.clone(), 0);
+        if let Some(known) = shard.families.get(family.text.as_str()) {
+            return (known.0.clone(), 0);
         }
         if shard.families.len() >= shard.sweep_at {
-            shard.families.retain(|family| Arc::strong_count(family) > 1);
+            shard.families.retain(|family| Arc::strong_count(&family.0) > 1);
             shard.sweep_at = (shard.families.len() * 2).max(SWEEP_MIN);
         }
-        let (bytes, family) = (family.bytes(), Arc::new(family));
-        shard.families.insert(family.clone());
+        let family = Arc::new(family.keep());
+        shard.families.insert(Known(family.clone()));
+        let bytes = family.bytes();
         (family, bytes)
     }
 

@@ -66,7 +66,7 @@ pub fn line<'a>(text: &'a str, labels: &mut Vec<Label<'a>>) -> Line<'a> {
 }
 
 fn comment(text: &str) -> Line<'_> {
-    let (word, rest) = split_blank(text.trim_start_matches(BLANK));
+    let (word, rest) = split_blank(trim_start(text));
     if word != "HELP" && word != "TYPE" {
         return Line::Nothing;
     }
@@ -80,7 +80,18 @@ fn comment(text: &str) -> Line<'_> {
 const BLANK: [char; 2] = [' ', '\t'];
 
 fn split_blank(text: &str) -> (&str, &str) {
-    text.split_once(BLANK).map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(BLANK)))
+    let end = text.bytes().position(is_blank).unwrap_or(text.len());
+    let (word, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    (word, trim_start(rest))
+}
+
+/// Most often there is nothing to trim.
+fn trim_start(text: &str) -> &str {
+    if text.bytes().next().is_some_and(is_blank) { text.trim_start_matches(BLANK) } else { text }
+}
+
+const fn is_blank(b: u8) -> bool {
+    b == b' ' || b == b'\t'
 }
 
 fn sample<'a>(text: &'a str, labels: &mut Vec<Label<'a>>) -> Option<Line<'a>> {
@@ -89,9 +100,9 @@ fn sample<'a>(text: &'a str, labels: &mut Vec<Label<'a>>) -> Option<Line<'a>> {
     if name.as_bytes().first()?.is_ascii_digit() {
         return None;
     }
-    let mut rest = rest.trim_start_matches(BLANK);
+    let mut rest = trim_start(rest);
     if let Some(inside) = rest.strip_prefix('{') {
-        rest = label_set(inside, labels)?.trim_start_matches(BLANK);
+        rest = trim_start(label_set(inside, labels)?);
     } else if rest.len() == text.len() - end {
         // No blank between name and value.
         return None;
@@ -114,28 +125,33 @@ fn number(text: &str) -> Option<f64> {
 
 /// The labels up to the closing brace; returns what follows it.
 fn label_set<'a>(mut rest: &'a str, labels: &mut Vec<Label<'a>>) -> Option<&'a str> {
-    let first = labels.len();
+    let (first, mut in_order) = (labels.len(), true);
     loop {
-        rest = rest.trim_start_matches(BLANK);
+        rest = trim_start(rest);
         if let Some(after) = rest.strip_prefix('}') {
             return Some(after);
         }
-        let (name, after) = rest.split_once('=')?;
-        let name = name.trim_end_matches(BLANK);
-        if !is_label_name(name) || name == "__name__" {
+        let end = rest.bytes().position(|b| !is_name_byte(b))?;
+        let (name, after) = rest.split_at_checked(end)?;
+        // A colon may stand in names of metrics alone.
+        if !begins_name(name) || name.contains(':') || name == "__name__" {
             return None;
         }
-        let quoted = after.trim_start_matches(BLANK).strip_prefix('"')?;
+        let after = trim_start(after).strip_prefix('=')?;
+        let quoted = trim_start(after).strip_prefix('"')?;
         let end = closing_quote(quoted)?;
         let value = quoted.get(..end)?;
-        if labels.get(first..)?.iter().any(|(other, _)| *other == name) {
+        // Clients write them in order: then none is there twice.
+        let before = labels.get(first..)?;
+        in_order &= before.last().is_none_or(|last| last.0 < name);
+        if !in_order && before.iter().any(|(other, _)| *other == name) {
             return None;
         }
         // To Prometheus an empty label is none.
         if !value.is_empty() {
             labels.push((name, value));
         }
-        rest = quoted.get(end + 1..)?.trim_start_matches(BLANK);
+        rest = trim_start(quoted.get(end + 1..)?);
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.starts_with('}') => {}
@@ -160,13 +176,17 @@ fn closing_quote(text: &str) -> Option<usize> {
     }
 }
 
-fn is_name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b == b'_' || b == b':'
+const fn is_name_byte(b: u8) -> bool {
+    matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b':')
+}
+
+fn begins_name(name: &str) -> bool {
+    name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// `[a-zA-Z_:][a-zA-Z0-9_:]*`
 pub fn is_metric_name(name: &str) -> bool {
-    name.bytes().all(is_name_byte) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+    name.bytes().all(is_name_byte) && begins_name(name)
 }
 
 /// `[a-zA-Z_][a-zA-Z0-9_]*`

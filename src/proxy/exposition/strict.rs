@@ -21,7 +21,7 @@ fn is_count(value: f64) -> bool {
 
 impl Group {
     /// Whether the next series may be one of `kind`. `rank` is its place in the suffixes, `bound` that of a bucket.
-    pub(super) fn allows(&mut self, kind: Kind, rank: u8, bound: f64, value: f64) -> bool {
+    pub(super) fn allows(&mut self, kind: Kind, rank: usize, bound: f64, value: f64) -> bool {
         match (kind, rank) {
             (Kind::Gauge | Kind::Untyped, _) => true,
             (Kind::Histogram, 0) => {
@@ -58,7 +58,7 @@ mod tests {
 
     const INF: f64 = f64::INFINITY;
 
-    fn whole(kind: Kind, series: &[(u8, f64, f64)]) -> bool {
+    fn whole(kind: Kind, series: &[(usize, f64, f64)]) -> bool {
         let mut group = Group::default();
         let allowed = series.iter().all(|(rank, bound, value)| group.allows(kind, *rank, *bound, *value));
         allowed && group.is_whole(kind)

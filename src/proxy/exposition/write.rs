@@ -1,7 +1,7 @@
 //! Writes a merge.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 
 use super::merge::{Exposed, Format, Merge, Out, written_name};
 use super::model::Family;
@@ -26,12 +26,15 @@ impl Cursor {
     }
 }
 
-/// A body's tail of every line.
-struct Tail<'a> {
-    labels: &'a str,
-    /// With its blank.
-    time: &'a str,
-    created: Option<&'a str>,
+/// What all lines of a body end with: made once, for thousands of families.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// The labels that all series have with what closes them, `a="b",c="d"} `; empty if there are none.
+    labels: Box<str>,
+    /// With the blank before it and the line's end.
+    time: Box<str>,
+    /// When counting began, where that is asked for.
+    created: Option<Box<str>>,
 }
 
 impl Merge {
@@ -52,21 +55,28 @@ impl Merge {
                 self.seen.clear();
                 continue;
             };
-            let Some(exposed) = self.bodies.get(self.cursor.body) else {
+            let place = self.cursor.body;
+            let (Some(exposed), Some(tail)) = (self.bodies.get(place), self.tails.get(place)) else {
                 self.cursor.source += 1;
                 self.cursor.body = 0;
                 continue;
             };
-            let found = match (&source.only, self.cursor.hints.get_mut(self.cursor.body)) {
+            let found = match (&source.only, self.cursor.hints.get_mut(place)) {
                 (None, Some(hint)) => exposed.body.find(&source.family, hint),
                 _ => exposed.body.search(&source.family),
             };
             self.cursor.body += 1;
             let Some((family, values)) = found else { continue };
             let seen = (self.check_seen && !exposed.identified).then_some(&mut self.seen);
-            let piece =
-                Piece { out, only: source.only.as_deref(), exposed, family, values, format: self.format };
-            let (series, duplicates) = piece.write(to, &mut self.cursor.headed, seen);
+            let piece = Piece {
+                out,
+                only: source.only.as_deref(),
+                labels: &exposed.body.labels,
+                tail,
+                family,
+                values,
+            };
+            let (series, duplicates) = piece.write(to, self.format, &mut self.cursor.headed, seen);
             self.counts.series += series;
             self.counts.duplicates += duplicates;
         }
@@ -78,21 +88,22 @@ impl Merge {
 struct Piece<'a> {
     out: &'a Out,
     only: Option<&'a str>,
-    exposed: &'a Exposed,
+    labels: &'a str,
+    tail: &'a Tail,
     family: &'a Family,
     values: &'a [f64],
-    format: Format,
 }
 
 impl Piece<'_> {
     fn write(
         &self,
         to: &mut Vec<u8>,
+        format: Format,
         headed: &mut bool,
-        mut seen: Option<&mut std::collections::HashSet<u64>>,
+        mut seen: Option<&mut HashSet<u64>>,
     ) -> (u64, u64) {
-        let (time, created) = (self.time(), self.created());
-        let tail = Tail { labels: &self.exposed.body.labels, time: &time, created: created.as_deref() };
+        let counts = matches!(self.out.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
+        let created = self.tail.created.as_deref().filter(|_| counts);
         let mut number = ryu::Buffer::new();
         let (mut series, mut duplicates) = (0, 0);
         for ((line, ends), value) in self.family.lines().zip(self.values) {
@@ -100,67 +111,25 @@ impl Piece<'_> {
                 continue;
             }
             if let Some(seen) = &mut seen
-                && !seen.insert(series_hash(line, tail.labels))
+                && !seen.insert(series_hash(line, self.labels))
             {
                 duplicates += 1;
                 continue;
             }
             if !*headed {
-                self.head(to);
+                self.out.head(to, format);
                 *headed = true;
             }
-            tail.line(to, line, text_of(*value, &mut number));
+            self.tail.line(to, line, text_of(*value, &mut number));
             series += 1;
-            if ends && let Some(created) = tail.created {
-                self.created_line(to, line, &tail, created);
+            if ends && let Some(created) = created {
+                self.created_line(to, line, created);
             }
         }
         (series, duplicates)
     }
 
-    fn head(&self, to: &mut Vec<u8>) {
-        let openmetrics = self.format != Format::Text;
-        let name = written_name(&self.out.name, Some(self.out.kind), openmetrics);
-        let word = match self.out.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-            Kind::Summary => "summary",
-            Kind::Untyped if openmetrics => "unknown",
-            Kind::Untyped => "untyped",
-        };
-        if !self.out.help.is_empty() {
-            let help = &self.out.help;
-            // OpenMetrics escapes quotes as well.
-            let help = if openmetrics { help.replace('"', "\\\"") } else { help.to_string() };
-            push(to, &["# HELP ", name, " ", &help, "\n"]);
-        }
-        push(to, &["# TYPE ", name, " ", word, "\n"]);
-    }
-
-    fn time(&self) -> String {
-        match (self.exposed.taken_ms, self.format) {
-            (None, _) => String::new(),
-            (Some(ms), Format::Text) => format!(" {ms}"),
-            (Some(ms), Format::OpenMetrics { .. }) => {
-                let sign = if ms < 0 { "-" } else { "" };
-                format!(" {sign}{}.{:03}", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000)
-            }
-        }
-    }
-
-    /// When counting began, where that is asked for and the type has it.
-    fn created(&self) -> Option<String> {
-        let wanted = self.format == Format::OpenMetrics { start: true };
-        let counts = matches!(self.out.kind, Kind::Counter | Kind::Histogram | Kind::Summary);
-        (wanted && counts).then(|| {
-            let mut number = ryu::Buffer::new();
-            let start = self.exposed.body.start().unwrap_or(self.exposed.since);
-            text_of(start, &mut number).to_owned()
-        })
-    }
-
-    fn created_line(&self, to: &mut Vec<u8>, line: &str, tail: &Tail<'_>, created: &str) {
+    fn created_line(&self, to: &mut Vec<u8>, line: &str, created: &str) {
         let (name, labels) = line.split_once('{').map_or((line, None), |(name, labels)| (name, Some(labels)));
         // A group that ends with a bucket or a quantile has no line with its labels alone.
         if self.out.kind.is_compound() && !name.ends_with("_count") && !name.ends_with("_sum") {
@@ -172,27 +141,70 @@ impl Piece<'_> {
             series.push('{');
             series.push_str(labels);
         }
-        tail.line(to, &series, created);
+        self.tail.line(to, &series, created);
     }
 }
 
-impl Tail<'_> {
+impl Out {
+    /// HELP and TYPE.
+    fn head(&self, to: &mut Vec<u8>, format: Format) {
+        let openmetrics = format != Format::Text;
+        let name = written_name(&self.name, Some(self.kind), openmetrics);
+        let word = match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+            Kind::Untyped if openmetrics => "unknown",
+            Kind::Untyped => "untyped",
+        };
+        if !self.help.is_empty() {
+            let help = &self.help;
+            // OpenMetrics escapes quotes as well.
+            let help = if openmetrics { help.replace('"', "\\\"") } else { help.to_string() };
+            push(to, &["# HELP ", name, " ", &help, "\n"]);
+        }
+        push(to, &["# TYPE ", name, " ", word, "\n"]);
+    }
+}
+
+impl Tail {
+    pub(super) fn new(body: &Exposed, format: Format) -> Self {
+        let labels = match &*body.body.labels {
+            "" => String::new(),
+            labels => format!("{labels}}} "),
+        };
+        let time = match (body.taken_ms, format) {
+            (None, _) => "\n".to_owned(),
+            (Some(ms), Format::Text) => format!(" {ms}\n"),
+            (Some(ms), Format::OpenMetrics { .. }) => {
+                let sign = if ms < 0 { "-" } else { "" };
+                format!(" {sign}{}.{:03}\n", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000)
+            }
+        };
+        let created = (format == Format::OpenMetrics { start: true }).then(|| {
+            let start = body.body.start().unwrap_or(body.since);
+            text_of(start, &mut ryu::Buffer::new()).into()
+        });
+        Self { labels: labels.into(), time: time.into(), created }
+    }
+
     fn line(&self, to: &mut Vec<u8>, line: &str, value: &str) {
         // Own labels end with a quote; a name does not.
-        match (line.ends_with('"'), self.labels) {
-            (true, "") => push(to, &[line, "} "]),
-            (true, labels) => push(to, &[line, ",", labels, "} "]),
-            (false, "") => push(to, &[line, " "]),
-            (false, labels) => push(to, &[line, "{", labels, "} "]),
-        }
-        push(to, &[value, self.time, "\n"]);
+        let (sep, labels) = match (line.ends_with('"'), &*self.labels) {
+            (true, "") => ("", "} "),
+            (false, "") => ("", " "),
+            (true, labels) => (",", labels),
+            (false, labels) => ("{", labels),
+        };
+        push(to, &[line, sep, labels, value, &self.time]);
     }
 }
 
 fn push(to: &mut Vec<u8>, parts: &[&str]) {
+    to.reserve(parts.iter().map(|part| part.len()).sum());
     for part in parts {
-        // Writing to a Vec does not fail.
-        let _ = to.write_all(part.as_bytes());
+        to.extend_from_slice(part.as_bytes());
     }
 }
 

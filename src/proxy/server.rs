@@ -187,7 +187,8 @@ async fn welcome<I: Intake>(shared: Arc<Shared<I>>, stream: TcpStream, peer: Soc
     let mut stage = shared.stage.clone();
     let admitted = tokio::select! {
         () = until(&mut stage, Stage::Ended) => None,
-        admitted = admit(&shared, stream, origin) => admitted,
+        // Its memory is free again when it is over; the connection may stay for days.
+        admitted = Box::pin(admit(&shared, stream, origin)) => admitted,
     };
     let Some((transport, _slot)) = admitted else { return };
     connection::run(&shared, transport, origin).await;

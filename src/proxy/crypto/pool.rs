@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::{KeyPair, OpenError};
 use crate::proxy::wire::Payload;
 
-/// What is done with the text, on the pool's thread: it should only hand it on.
+/// What is done with the text, on the pool's thread.
 type Then = Box<dyn FnOnce(Result<String, OpenError>) + Send>;
 
 /// Which queue.
@@ -91,7 +92,11 @@ impl Shared {
 
     fn work(&self) {
         while let Some((payload, then)) = self.next() {
-            then(self.keys.open(&payload, self.limit));
+            let work = AssertUnwindSafe(|| then(self.keys.open(&payload, self.limit)));
+            // A defect that one body shows must not cost a thread. What was shared is behind locks that outlive it.
+            if catch_unwind(work).is_err() {
+                tracing::error!("work on a body ended early");
+            }
         }
     }
 

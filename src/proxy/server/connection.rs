@@ -17,18 +17,18 @@ use crate::proxy::metrics::{Outcome, PullEnd};
 use crate::proxy::session::{Effect, Note, Session};
 use crate::proxy::wire::{Frame, Payload};
 
-/// Work on a body that is over.
-enum Done {
-    Pull,
-    Push { answer: Option<u32>, result: Result<(), String> },
+/// A push is stored, or is not.
+struct Done {
+    answer: Option<u32>,
+    result: Result<(), String>,
 }
 
 struct Connection<I> {
     shared: Arc<Shared<I>>,
     origin: Origin,
-    work: JoinSet<Done>,
-    /// The last answer is not opened yet: behind many others, answers must not pile up.
-    opening: bool,
+    pushes: JoinSet<Done>,
+    /// Tells when the last answer is opened and kept: behind many others, answers must not pile up.
+    opening: Option<oneshot::Receiver<()>>,
     /// The client is known to the intake.
     known: bool,
     /// When the pull that is not answered yet was sent.
@@ -37,20 +37,22 @@ struct Connection<I> {
 
 /// Serves the connection until it ends. Returns when all that it brought is stored.
 pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, origin: Origin) {
-    let work = JoinSet::new();
+    let pushes = JoinSet::new();
     let mut connection =
-        Connection { shared: shared.clone(), origin, work, opening: false, known: false, asked: None };
+        Connection { shared: shared.clone(), origin, pushes, opening: None, known: false, asked: None };
     // Any mixture that differs from one connection to the next does.
     let random = shared.seed ^ origin.id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut session = Session::new(shared.settings.session, shared.keys.public(), random, Instant::now());
     if connection.converse(&mut session, &mut transport).await.is_break() {
-        transport.close().await;
+        Box::pin(transport.close()).await;
     }
     session.on_closed();
     connection.pull_ended(PullEnd::Closed);
-    while connection.work.join_next().await.is_some() {}
+    while connection.pushes.join_next().await.is_some() {}
+    opened(&mut connection.opening).await;
     if connection.known {
-        shared.intake.closed(origin, (shared.clock.0)()).await;
+        // Its own memory, that only the end of a connection needs.
+        Box::pin(shared.intake.closed(origin, (shared.clock.0)())).await;
         shared.metrics.connected(false);
     }
 }
@@ -71,14 +73,11 @@ impl<I: Intake> Connection<I> {
                     Some(frames) => frames.into_iter().flat_map(|frame| self.heard(session, frame)).collect(),
                     None => return ControlFlow::Continue(()),
                 },
-                Some(done) = self.work.join_next() => match done {
-                    Ok(Done::Push { answer, result }) => session.on_stored(answer, result),
-                    Ok(Done::Pull) => {
-                        self.opening = false;
-                        continue;
-                    }
+                () = opened(&mut self.opening), if self.opening.is_some() => continue,
+                Some(done) = self.pushes.join_next() => match done {
+                    Ok(Done { answer, result }) => session.on_stored(answer, result),
                     Err(error) => {
-                        tracing::error!(%error, "work on a body ended early");
+                        tracing::error!(%error, "work on a push ended early");
                         return ControlFlow::Break(());
                     }
                 },
@@ -169,13 +168,17 @@ impl<I: Intake> Connection<I> {
         if let Some(asked) = asked {
             shared.metrics.answered(PullEnd::Kept, asked.elapsed());
         }
-        if self.opening {
+        if self.opening.is_some() {
             return shared.metrics.pull(Outcome::skipped);
         }
-        self.opening = true;
+        let (done, opening) = oneshot::channel();
+        self.opening = Some(opening);
+        let start = Instant::now();
         let body = self.body(String::new(), (shared.clock.0)());
-        self.work.spawn(async move {
-            let end = match shared.open(Urgency::Pull, payload).await {
+        // Reading the text is work as well: it stays on the pool's thread, and the threads of the sockets stay free.
+        self.shared.pool.open(Urgency::Pull, payload, move |text| {
+            shared.metrics.opened(&text, start.elapsed());
+            let end = match text {
                 Ok(text) => {
                     shared.metrics.pull(Outcome::success);
                     shared.intake.live_body(Body { text, ..body });
@@ -192,14 +195,15 @@ impl<I: Intake> Connection<I> {
             if let Some(asked) = asked {
                 shared.metrics.scraped(end, asked.elapsed());
             }
-            Done::Pull
+            // Who waited may be gone.
+            let _ = done.send(());
         });
     }
 
     fn pushed(&mut self, payload: Payload, answer: Option<u32>) {
         let (shared, arrived) = (self.shared.clone(), Instant::now());
         let body = self.body(String::new(), (shared.clock.0)());
-        self.work.spawn(async move {
+        self.pushes.spawn(async move {
             let Origin { peer, door, .. } = body.origin;
             let (outcome, result) = match shared.open(Urgency::Push, payload).await {
                 Err(error) => (Outcome::unreadable, Err(error.to_string())),
@@ -217,8 +221,17 @@ impl<I: Intake> Connection<I> {
                     }
                 }
             }
-            Done::Push { answer, result }
+            Done { answer, result }
         });
+    }
+}
+
+/// Returns when the last answer is kept, or is known to be none.
+async fn opened(opening: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(last) = opening {
+        // Dropped without a word by work that ended early.
+        let _ = last.await;
+        *opening = None;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -54,7 +54,8 @@ impl Transport {
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_MAX))
             .max_frame_size(Some(MESSAGE_MAX));
-        let stream = accept_async_with_config(stream, Some(config)).await?;
+        // Thousands of connections over TCP shall not have room for it in their tasks.
+        let stream = Box::pin(accept_async_with_config(stream, Some(config))).await?;
         Ok(Self::Websocket(Box::new(stream)))
     }
 
@@ -84,19 +85,27 @@ impl Transport {
 
     /// Sends all of `frames`, in one packet if they fit.
     pub async fn write(&mut self, frames: &[Frame]) -> Result<(), tungstenite::Error> {
+        let mut bytes = BytesMut::new();
+        if let Self::Tcp(stream, _) = self {
+            for frame in frames {
+                enframe(frame, &mut bytes);
+            }
+            // Nearly always the kernel takes it all.
+            if let Ok(written) = stream.try_write(&bytes) {
+                bytes.advance(written);
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
         let late = |_| tungstenite::Error::Io(ErrorKind::TimedOut.into());
-        timeout(WRITE_WAIT, self.write_all(frames)).await.map_err(late)?
+        // What waits has its own memory: an idle connection has none for it.
+        Box::pin(timeout(WRITE_WAIT, self.write_all(&bytes, frames))).await.map_err(late)?
     }
 
-    async fn write_all(&mut self, frames: &[Frame]) -> Result<(), tungstenite::Error> {
+    async fn write_all(&mut self, bytes: &[u8], frames: &[Frame]) -> Result<(), tungstenite::Error> {
         match self {
-            Self::Tcp(stream, _) => {
-                let mut bytes = BytesMut::new();
-                for frame in frames {
-                    enframe(frame, &mut bytes);
-                }
-                stream.write_all(&bytes).await?;
-            }
+            Self::Tcp(stream, _) => stream.write_all(bytes).await?,
             Self::Websocket(stream) => {
                 for frame in frames {
                     stream.feed(Message::Binary(encoded(frame))).await?;

@@ -17,7 +17,7 @@ use crate::texts;
 const APPS: usize = 100;
 
 pub fn run(effort: Effort) -> Vec<Figure> {
-    let keys = KeyPair::generate().unwrap();
+    let (keys, _) = KeyPair::generate().unwrap();
     let sealer = Sealer::new(&keys.public());
     let all: Vec<String> = (0..APPS).map(|app| texts::text(app, 0, 100)).collect();
     let sealed: Vec<_> = all.iter().map(|text| sealer.seal(text)).collect();

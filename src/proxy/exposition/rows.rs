@@ -15,7 +15,7 @@ const FEW: usize = 8;
 pub struct Rows<'a> {
     name: &'a str,
     kind: Kind,
-    rows: Vec<Row>,
+    series: Vec<Row>,
     /// Lines and groups of the rows.
     text: String,
     packed: Packed,
@@ -40,14 +40,14 @@ struct Row {
 impl<'a> Rows<'a> {
     /// Nothing yet.
     pub fn new() -> Self {
-        let (rows, text, packed) = (Vec::new(), String::new(), Packed::default());
-        Self { name: "", kind: Kind::Untyped, rows, text, packed }
+        let (series, text, packed) = (Vec::new(), String::new(), Packed::default());
+        Self { name: "", kind: Kind::Untyped, series, text, packed }
     }
 
     /// Begins another family.
     pub fn begin(&mut self, name: &'a str, kind: Kind) {
         (self.name, self.kind) = (name, kind);
-        self.rows.clear();
+        self.series.clear();
         self.text.clear();
     }
 
@@ -81,16 +81,16 @@ impl<'a> Rows<'a> {
             }
         }
         let group = line.end..self.text.len();
-        self.rows.push(Row { line, group, place: 0, rank, value, bound, strict });
+        self.series.push(Row { line, group, place: 0, rank, value, bound, strict });
     }
 
     /// Puts the family together. Appends the values; returns how many series were there twice.
     pub fn end(&mut self, help: &str, values: &mut Vec<f64>) -> (&Packed, usize) {
         let compound = self.kind.is_compound();
         if compound {
-            in_groups(&self.text, &mut self.rows);
+            in_groups(&self.text, &mut self.series);
         }
-        let (rows, packed) = (&self.rows, &mut self.packed);
+        let (rows, packed) = (&self.series, &mut self.packed);
         packed.begin(self.name, self.kind, help);
         let line_of = |row: &Row| self.text.get(row.line.clone()).unwrap_or_default();
         let (mut seen, mut twice, mut group) = (HashSet::new(), 0, Group::default());

@@ -79,14 +79,14 @@ pub async fn executions(State(door): State<HttpDoor>, RawQuery(query): RawQuery)
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-/// The number in a cursor; none if it is another process's, or there is no cursor: the reader begins anew.
+/// The number in a cursor; none if it is no cursor of this process, or there is none: the reader begins anew.
 fn cursor(text: &str, store: &Store) -> Result<Option<u64>, ()> {
     if text.is_empty() {
         return Ok(None);
     }
     let (epoch, sequence) = text.split_once('-').ok_or(())?;
     let sequence = sequence.parse::<u64>().map_err(|_| ())?;
-    Ok((epoch == store.epoch()).then_some(sequence))
+    Ok((epoch == store.epoch() && sequence <= *store.news().borrow()).then_some(sequence))
 }
 
 /// One reader. It holds only how far it is: who reads slowly finds the latest state of what it missed.

@@ -203,7 +203,7 @@ impl Store {
             tracing::warn!(
                 bodies = expired,
                 scrapers = scrapers.len(),
-                "metrics were let go before every scraper had them: they are too old for any Prometheus"
+                "metrics were let go: they are too old for any Prometheus, and not every scraper had them"
             );
         }
         // The newest file is written to.
@@ -278,6 +278,7 @@ impl Store {
         state
             .runs
             .iter()
+            .filter(|(_, run)| run.is_final())
             .filter_map(|(_, run)| run.last.as_ref())
             .all(|last| last.deliveries.to_all(&scrapers, self.settings.retention.deliveries))
     }

@@ -91,6 +91,11 @@ impl Run {
             (None, None) => None,
         }
     }
+
+    /// Whether its final body is what is shown.
+    pub fn is_final(&self) -> bool {
+        matches!(self.shown(), Some((_, Some(_))))
+    }
 }
 
 /// How long final bodies stay.
@@ -220,22 +225,21 @@ impl Runs {
     /// Lets go of final bodies that were kept long enough, and of live ones that no Prometheus would take any more;
     /// `began_ms` is when this process began, and with it the counting of deliveries.
     pub fn sweep(&mut self, now_ms: i64, began_ms: i64, scrapers: &[ScraperId], retention: Retention) {
-        let why = |last: &Final| {
+        let why = |run: &Run| {
+            let last = run.last.as_ref()?;
             let age = now_ms.saturating_sub(last.taken.at_ms);
             let shown = now_ms.saturating_sub(last.taken.at_ms.max(began_ms));
             if age >= retention.most_ms {
-                Some(Eviction::Expired)
+                // The application came back, and nobody misses what it said before.
+                Some(if run.is_final() { Eviction::Expired } else { Eviction::Replaced })
             } else if shown >= retention.least_ms && last.deliveries.to_all(scrapers, retention.deliveries) {
                 Some(Eviction::Delivered)
             } else {
                 None
             }
         };
-        let due: Vec<(Key, Eviction)> = self
-            .by_key
-            .iter()
-            .filter_map(|(key, run)| Some((key.clone(), why(run.last.as_ref()?)?)))
-            .collect();
+        let due: Vec<(Key, Eviction)> =
+            self.by_key.iter().filter_map(|(key, run)| Some((key.clone(), why(run)?))).collect();
         for (key, eviction) in due {
             self.evict(&key, eviction);
         }
@@ -470,6 +474,16 @@ mod tests {
         runs.sweep(4000, 0, &[], RETENTION);
         assert_eq!((shown(&runs), runs.bytes()), (vec![], 0));
         assert_eq!(runs.evicted_for(Eviction::Expired), 1);
+    }
+
+    #[test]
+    fn what_an_application_said_before_it_came_back_is_not_missed() {
+        let mut runs = Runs::default();
+        runs.finish(&key("1"), last("a 1\n", 1000, 0));
+        runs.live(&key("1"), taken("a 2\n", 3900, 2));
+        runs.sweep(4000, 0, &[1], RETENTION);
+        assert_eq!(shown(&runs), [(3900, 1)]);
+        assert_eq!((runs.evicted_for(Eviction::Replaced), runs.evicted_for(Eviction::Expired)), (1, 0));
     }
 
     #[test]

@@ -193,9 +193,9 @@ impl Runs {
         }
     }
 
-    /// The last final body.
+    /// The last final body, unless its owner said that it is over: nothing is added to that.
     pub fn last(&self, key: &Key) -> Option<&Final> {
-        self.by_key.get(key)?.last.as_ref()
+        self.by_key.get(key).filter(|run| !run.ended)?.last.as_ref()
     }
 
     /// The owner of a push group says that it is over.

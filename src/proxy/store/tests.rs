@@ -335,6 +335,9 @@ async fn a_post_adds_families_and_a_put_replaces_all() {
     assert_eq!(shown(&open(&disk.after_crash(|_| Vec::new()))), ["a", "b", "c"]);
     store.push(push("1", "b 3\n", true)).await.unwrap();
     assert_eq!(shown(&store), ["b"]);
+    store.end(push("1", "", true).group);
+    store.push(push("1", "c 4\n", false)).await.unwrap();
+    assert_eq!(shown(&store), ["c"]);
 }
 
 #[tokio::test]

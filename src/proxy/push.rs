@@ -1,4 +1,4 @@
-//! The push door: the push API of Prometheus' Pushgateway, into the store (`docs/adr/0007-proxy-store.md` lists what is
+//! The push door: the push API of Prometheus' Pushgateway, into the store (`docs/push-door.md` lists what is
 //! meant to differ).
 
 use std::io::Read;

@@ -234,6 +234,8 @@ async fn start_timestamps_give_increase_the_true_number() {
     let [zero, stored, usual] = &*all else { panic!() };
     for (counter, wanted) in [("short_total", 7.0), ("took_seconds_count", 3.0), ("took_seconds_sum", 1.5)] {
         zero.has(&format!("increase({counter}[5m] anchored)"), wanted).await;
+        let extrapolated = zero.value(&format!("increase({counter}[5m])")).await.unwrap();
+        assert!(extrapolated > wanted, "{extrapolated}");
         stored.has(&format!("increase({counter}[5m])"), wanted).await;
         // One sample alone has no increase, and needs none: its value is the whole of it.
         assert_eq!(usual.values(&format!("increase({counter}[5m])")).await.unwrap(), []);

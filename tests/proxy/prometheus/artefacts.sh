@@ -1,6 +1,6 @@
 # Prometheus, the Pushgateway and their client libraries, built or downloaded once into the cache.
 # shellcheck shell=bash disable=SC2164 # who sources this stops on errors
-# Needs lib.sh. Each function without an underscore prints a folder.
+# Needs lib.sh. prometheus, pushgateway and python_client print folders.
 
 PROMETHEUS=$CHECKOUT/tests/proxy/prometheus
 PROMETHEUS_VERSION=$(sed -n 's/^\tgithub.com\/prometheus\/prometheus v0\.\([0-9]\)\([0-9]*\)\.\(.*\)/\1.\2.\3/p' "$PROMETHEUS/go.mod")

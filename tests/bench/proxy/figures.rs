@@ -86,8 +86,9 @@ pub fn print(figures: &[Figure]) {
 pub fn write(figures: &[Figure]) {
     let mut list = vec![machine()];
     list.extend(figures.iter().map(Figure::json));
-    let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results/proxy.json");
-    std::fs::write(&to, serde_json::to_string_pretty(&list).unwrap() + "\n").unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("proxy.json"), serde_json::to_string_pretty(&list).unwrap() + "\n").unwrap();
     println!("\nwritten to tests/bench/results/proxy.json");
 }
 

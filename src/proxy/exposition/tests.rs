@@ -144,6 +144,14 @@ fn a_compound_family_gives_way_series_by_series() {
 }
 
 #[test]
+fn a_group_that_two_bodies_have_in_part_begins_once() {
+    let count = exposed("# TYPE a summary\na_count{x=\"1\"} 1\n", 1);
+    let sum = exposed("# TYPE a summary\na_sum{x=\"1\"} 2\n", 2);
+    let (text, counts) = merged(vec![count, sum], Format::OpenMetrics { start: true });
+    assert_eq!((text.matches("a_created{").count(), counts.series), (1, 2), "{text}");
+}
+
+#[test]
 fn openmetrics_never_renames() {
     let body = "# TYPE c counter\nc 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_count 1\nh_sum 1\n";
     let (text, _) = merged(vec![exposed(body, 0)], OPENMETRICS);

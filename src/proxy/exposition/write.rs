@@ -123,13 +123,13 @@ impl Piece<'_> {
             self.tail.line(to, line, text_of(*value, &mut number));
             series += 1;
             if ends && let Some(created) = created {
-                self.created_line(to, line, created);
+                self.created_line(to, line, created, seen.as_deref_mut());
             }
         }
         (series, duplicates)
     }
 
-    fn created_line(&self, to: &mut Vec<u8>, line: &str, created: &str) {
+    fn created_line(&self, to: &mut Vec<u8>, line: &str, created: &str, seen: Option<&mut HashSet<u64>>) {
         let (name, labels) = line.split_once('{').map_or((line, None), |(name, labels)| (name, Some(labels)));
         // A group that ends with a bucket or a quantile has no line with its labels alone.
         if self.out.kind.is_compound() && !name.ends_with("_count") && !name.ends_with("_sum") {
@@ -141,7 +141,10 @@ impl Piece<'_> {
             series.push('{');
             series.push_str(labels);
         }
-        self.tail.line(to, &series, created);
+        // Two bodies without identity may have a part of one group each.
+        if seen.is_none_or(|seen| seen.insert(series_hash(&series, self.tail.labels))) {
+            self.tail.line(to, &series, created);
+        }
     }
 }
 

@@ -8,17 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::exposition::Labels;
 use super::exposition::identity::group_labels;
 use super::exposition::parse::is_label_name;
-use super::exposition::{Labels, protobuf};
+use super::exposition::protobuf::{self, NotText};
 use super::flood::Flood;
 use super::http::delivery::Peer;
 use super::intake::{Door, IntakeError, Origin};
@@ -55,6 +58,8 @@ pub struct PushDoor {
     pub metrics: Arc<Metrics>,
     /// Bounds what is logged.
     pub flood: Arc<Flood>,
+    /// Bounds what is in memory.
+    pub room: Room,
 }
 
 /// The routes, for [`super::http::serve::serve`].
@@ -64,6 +69,43 @@ pub fn routes(door: PushDoor) -> Router {
 
 /// A body must be there so long after its head.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// Bytes of all requests that are read and stored at the same time, packed and unpacked.
+const ROOM: usize = 256 << 20;
+
+/// What is left of [`ROOM`].
+#[derive(Clone, Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM)))
+    }
+}
+
+impl Room {
+    /// Accounts for bytes until what is returned is dropped.
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let full = "too much is pushed at the same time; push again in a moment";
+        let taken = self.0.clone().try_acquire_many_owned(bytes);
+        taken.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, full.to_owned()))
+    }
+
+    /// Reads a body. Only bytes that came are accounted for: a promise takes no room.
+    async fn read(&self, body: Body, most: usize) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+        let (mut pieces, mut bytes, mut taken) = (body.into_data_stream(), Vec::new(), self.take(0)?);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|e| bad(format!("the body broke off: {e}")))?;
+            if bytes.len() + piece.len() > most {
+                return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("over {most} bytes")));
+            }
+            taken.merge(self.take(piece.len())?);
+            bytes.extend_from_slice(&piece);
+        }
+        Ok((bytes, taken))
+    }
+}
 
 /// A refusal in the words of the Pushgateway.
 type Refusal = (StatusCode, String);
@@ -88,7 +130,10 @@ async fn any(
         Ok(Answer::Pushed(Pushed::Empty)) => Some(Outcome::empty),
         Ok(Answer::Ended) => None,
         Err((StatusCode::PAYLOAD_TOO_LARGE, _)) => Some(Outcome::oversize),
-        Err((StatusCode::INTERNAL_SERVER_ERROR, _)) => Some(Outcome::refused),
+        Err((StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE, _)) => {
+            Some(Outcome::refused)
+        }
+        Err((StatusCode::REQUEST_TIMEOUT, _)) => Some(Outcome::timeout),
         Err(_) => Some(Outcome::unreadable),
     };
     if let Some(outcome) = outcome {
@@ -130,12 +175,12 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
         _ => return Err((StatusCode::METHOD_NOT_ALLOWED, "give PUT, POST or DELETE".to_owned())),
     };
     let (head, body) = request.into_parts();
-    let body = timeout(BODY_WAIT, to_bytes(body, door.settings.body_max)).await;
+    let body = timeout(BODY_WAIT, door.room.read(body, door.settings.body_max)).await;
     let late = |_| (StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_WAIT:?}"));
-    let body = body
-        .map_err(late)?
-        .map_err(|e| (StatusCode::PAYLOAD_TOO_LARGE, format!("cannot take the body: {e}")))?;
+    let (body, mut room) = body.map_err(late)??;
     let text = text_of(&head.headers, &body, door.settings.text_max)?;
+    room.merge(door.room.take(text.len())?);
+    drop(body);
     let id = door.next.fetch_add(1, Ordering::Relaxed);
     let origin = Origin { id, door: Door::Push, peer, since };
     let push = Push { origin, at: (door.clock)(), group, text, replace };
@@ -225,7 +270,10 @@ fn text_of(headers: &HeaderMap, body: &[u8], most: usize) -> Result<String, Refu
         if !kind.contains("encoding=delimited") || !kind.contains("proto=io.prometheus.client.MetricFamily") {
             return Err(bad(format!("cannot read {kind:?}")));
         }
-        return protobuf::to_text(&unpacked).map_err(|e| bad(e.to_string()));
+        return protobuf::to_text(&unpacked, most).map_err(|e| match e {
+            NotText::Malformed => bad(e.to_string()),
+            NotText::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, e.to_string()),
+        });
     }
     // Lines that are no UTF-8 are dropped and counted by the reader; here only what they make of the text is kept.
     Ok(String::from_utf8(unpacked).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))

@@ -17,7 +17,7 @@ use super::crypto::KeyPair;
 use super::http::serve::serve;
 use super::http::{self, HttpDoor};
 use super::metrics::Metrics;
-use super::push::{self, PushDoor};
+use super::push::{self, PushDoor, Room};
 use super::server::{self, Clock, Parts, Stage};
 use super::store::disk::Directory;
 use super::store::{self, Store};
@@ -84,7 +84,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
     // Alive while it recovers, and only then ready.
     let reads = HttpDoor::new(cell.clone(), registry, counts);
     let ending = reads.ending.clone();
-    let reads = tokio::spawn(serve(listen(settings.http)?, http::routes(reads), pending()));
+    let reads = tokio::spawn(serve(listen(settings.http)?, http::routes(reads), metrics.clone(), pending()));
     // Applications that come early wait in the kernel: one that is refused comes back only after 10 s.
     let (tcp, websocket, push) = (listen(settings.tcp)?, listen(settings.websocket)?, listen(settings.push)?);
 
@@ -99,9 +99,10 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
         next: ids.clone(),
         metrics: metrics.clone(),
         flood: Arc::default(),
+        room: Room::default(),
     };
     let mut draining = stages.clone();
-    let pushes = tokio::spawn(serve(push, push::routes(door), async move {
+    let pushes = tokio::spawn(serve(push, push::routes(door), metrics.clone(), async move {
         // A sender that is gone means the same.
         let _ = draining.wait_for(|stage| *stage >= Stage::Draining).await;
     }));

@@ -2,14 +2,34 @@
 //! (prometheus/client_model `metrics.proto`), made text. Six small messages without recursion: a decoder of our own is
 //! shorter than what generated code would bring. Native histograms are left out, as text 0.0.4 has none.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::parse::escape;
 
-/// Why a body is no protobuf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a delimited protobuf of metric families")]
-pub struct NotProtobuf;
+/// Why a body cannot be made text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotText {
+    /// Not what it says.
+    #[error("not a delimited protobuf of metric families")]
+    Malformed,
+    /// A name stands once in a protobuf and in each line of the text: few bytes may be very many.
+    #[error("over {0} bytes as text")]
+    TooLarge(usize),
+}
+
+/// The text so far.
+struct Out {
+    text: String,
+    most: usize,
+}
+
+impl Out {
+    fn add(&mut self, line: fmt::Arguments<'_>) -> Result<(), NotText> {
+        // Writing to a String does not fail.
+        let _ = self.text.write_fmt(line);
+        if self.text.len() > self.most { Err(NotText::TooLarge(self.most)) } else { Ok(()) }
+    }
+}
 
 /// A field of a message.
 enum Value<'a> {
@@ -19,31 +39,31 @@ enum Value<'a> {
     Skipped,
 }
 
-/// Text 0.0.4 of `body`.
-pub fn to_text(mut body: &[u8]) -> Result<String, NotProtobuf> {
-    let mut out = String::new();
+/// Text 0.0.4 of `body`, at most `most` bytes of it.
+pub fn to_text(mut body: &[u8], most: usize) -> Result<String, NotText> {
+    let mut out = Out { text: String::new(), most };
     while !body.is_empty() {
-        let length = usize::try_from(varint(&mut body)?).map_err(|_| NotProtobuf)?;
+        let length = usize::try_from(varint(&mut body)?).map_err(|_| NotText::Malformed)?;
         family(take(&mut body, length)?, &mut out)?;
     }
-    Ok(out)
+    Ok(out.text)
 }
 
-fn varint(from: &mut &[u8]) -> Result<u64, NotProtobuf> {
+fn varint(from: &mut &[u8]) -> Result<u64, NotText> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (byte, rest) = from.split_first().ok_or(NotProtobuf)?;
+        let (byte, rest) = from.split_first().ok_or(NotText::Malformed)?;
         *from = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err(NotProtobuf)
+    Err(NotText::Malformed)
 }
 
-fn take<'a>(from: &mut &'a [u8], length: usize) -> Result<&'a [u8], NotProtobuf> {
-    let (taken, rest) = from.split_at_checked(length).ok_or(NotProtobuf)?;
+fn take<'a>(from: &mut &'a [u8], length: usize) -> Result<&'a [u8], NotText> {
+    let (taken, rest) = from.split_at_checked(length).ok_or(NotText::Malformed)?;
     *from = rest;
     Ok(taken)
 }
@@ -51,36 +71,36 @@ fn take<'a>(from: &mut &'a [u8], length: usize) -> Result<&'a [u8], NotProtobuf>
 /// Hands each field to `each`.
 fn fields<'a>(
     mut message: &'a [u8],
-    mut each: impl FnMut(u64, Value<'a>) -> Result<(), NotProtobuf>,
-) -> Result<(), NotProtobuf> {
+    mut each: impl FnMut(u64, Value<'a>) -> Result<(), NotText>,
+) -> Result<(), NotText> {
     while !message.is_empty() {
         let tag = varint(&mut message)?;
         let value = match tag & 7 {
             0 => Value::Varint(varint(&mut message)?),
             1 => {
                 let bytes = take(&mut message, 8)?;
-                Value::Double(f64::from_le_bytes(bytes.try_into().map_err(|_| NotProtobuf)?))
+                Value::Double(f64::from_le_bytes(bytes.try_into().map_err(|_| NotText::Malformed)?))
             }
             2 => {
-                let length = usize::try_from(varint(&mut message)?).map_err(|_| NotProtobuf)?;
+                let length = usize::try_from(varint(&mut message)?).map_err(|_| NotText::Malformed)?;
                 Value::Bytes(take(&mut message, length)?)
             }
             5 => {
                 take(&mut message, 4)?;
                 Value::Skipped
             }
-            _ => return Err(NotProtobuf),
+            _ => return Err(NotText::Malformed),
         };
         each(tag >> 3, value)?;
     }
     Ok(())
 }
 
-fn text(bytes: &[u8]) -> Result<&str, NotProtobuf> {
-    std::str::from_utf8(bytes).map_err(|_| NotProtobuf)
+fn text(bytes: &[u8]) -> Result<&str, NotText> {
+    std::str::from_utf8(bytes).map_err(|_| NotText::Malformed)
 }
 
-fn family(message: &[u8], out: &mut String) -> Result<(), NotProtobuf> {
+fn family(message: &[u8], out: &mut Out) -> Result<(), NotText> {
     let (mut name, mut help, mut kind, mut metrics) = ("", "", 0, Vec::new());
     fields(message, |field, value| {
         match (field, value) {
@@ -102,11 +122,11 @@ fn family(message: &[u8], out: &mut String) -> Result<(), NotProtobuf> {
     let help = help.replace('\\', "\\\\").replace('\n', "\\n");
     // A name with a line break would forge lines; the parser drops what is left of it.
     let name = name.replace('\n', " ");
-    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {word}\n");
+    out.add(format_args!("# HELP {name} {help}\n# TYPE {name} {word}\n"))?;
     metrics.into_iter().try_for_each(|message| metric(&name, message, out))
 }
 
-fn metric(name: &str, message: &[u8], out: &mut String) -> Result<(), NotProtobuf> {
+fn metric(name: &str, message: &[u8], out: &mut Out) -> Result<(), NotText> {
     let mut labels = String::new();
     fields(message, |field, value| {
         if let (1, Value::Bytes(pair)) = (field, value) {
@@ -123,7 +143,7 @@ fn metric(name: &str, message: &[u8], out: &mut String) -> Result<(), NotProtobu
     })
 }
 
-fn label(pair: &[u8], labels: &mut String) -> Result<(), NotProtobuf> {
+fn label(pair: &[u8], labels: &mut String) -> Result<(), NotText> {
     let (mut name, mut label) = ("", "");
     fields(pair, |field, value| {
         match (field, value) {
@@ -143,12 +163,12 @@ struct Series<'a> {
 }
 
 impl Series<'_> {
-    fn line(&self, suffix: &str, more: &str, value: f64, out: &mut String) {
-        let _ = writeln!(out, "{}{suffix}{{{}{more}}} {value}", self.name, self.labels);
+    fn line(&self, suffix: &str, more: &str, value: f64, out: &mut Out) -> Result<(), NotText> {
+        out.add(format_args!("{}{suffix}{{{}{more}}} {value}\n", self.name, self.labels))
     }
 
     /// Gauge, counter, untyped: field 1 is the value.
-    fn simple(&self, message: &[u8], out: &mut String) -> Result<(), NotProtobuf> {
+    fn simple(&self, message: &[u8], out: &mut Out) -> Result<(), NotText> {
         let mut number = 0.0;
         fields(message, |field, value| {
             if let (1, Value::Double(value)) = (field, value) {
@@ -156,12 +176,11 @@ impl Series<'_> {
             }
             Ok(())
         })?;
-        self.line("", "", number, out);
-        Ok(())
+        self.line("", "", number, out)
     }
 
     /// Summary and histogram: 1 count, 2 sum, 3 quantiles or buckets, 4 the count as a float.
-    fn compound(&self, message: &[u8], bound: &str, out: &mut String) -> Result<(), NotProtobuf> {
+    fn compound(&self, message: &[u8], bound: &str, out: &mut Out) -> Result<(), NotText> {
         let histogram = bound == "le";
         let (mut count, mut sum, mut infinite) = (0.0, 0.0, false);
         fields(message, |field, value| {
@@ -173,7 +192,7 @@ impl Series<'_> {
                     let (at, value) = if histogram { bucket(part)? } else { quantile(part)? };
                     infinite |= at == f64::INFINITY;
                     let suffix = if histogram { "_bucket" } else { "" };
-                    self.line(suffix, &format!("{bound}=\"{}\"", bound_text(at)), value, out);
+                    self.line(suffix, &format!("{bound}=\"{}\"", bound_text(at)), value, out)?;
                 }
                 _ => {}
             }
@@ -181,11 +200,10 @@ impl Series<'_> {
         })?;
         // Protobuf may leave the last bucket out.
         if histogram && !infinite {
-            self.line("_bucket", "le=\"+Inf\"", count, out);
+            self.line("_bucket", "le=\"+Inf\"", count, out)?;
         }
-        self.line("_count", "", count, out);
-        self.line("_sum", "", sum, out);
-        Ok(())
+        self.line("_count", "", count, out)?;
+        self.line("_sum", "", sum, out)
     }
 }
 
@@ -194,7 +212,7 @@ fn float(n: u64) -> f64 {
     n as f64
 }
 
-fn quantile(message: &[u8]) -> Result<(f64, f64), NotProtobuf> {
+fn quantile(message: &[u8]) -> Result<(f64, f64), NotText> {
     let (mut at, mut number) = (0.0, 0.0);
     fields(message, |field, value| {
         match (field, value) {
@@ -207,7 +225,7 @@ fn quantile(message: &[u8]) -> Result<(f64, f64), NotProtobuf> {
     Ok((at, number))
 }
 
-fn bucket(message: &[u8]) -> Result<(f64, f64), NotProtobuf> {
+fn bucket(message: &[u8]) -> Result<(f64, f64), NotText> {
     let (mut at, mut number) = (0.0, 0.0);
     fields(message, |field, value| {
         match (field, value) {
@@ -270,18 +288,29 @@ mod tests {
             h_bucket{a=\"x\\\"y\",le=\"1.0\"} 3\nh_bucket{a=\"x\\\"y\",le=\"+Inf\"} 5\n\
             h_count{a=\"x\\\"y\",} 5\nh_sum{a=\"x\\\"y\",} 7.5\n\
             # HELP c_total \n# TYPE c_total counter\nc_total{} 2\n";
-        assert_eq!(to_text(&example()).unwrap(), expected);
+        assert_eq!(to_text(&example(), 1000).unwrap(), expected);
     }
 
     #[test]
     fn every_cut_is_an_error_or_a_shorter_text() {
         let whole = example();
         for end in 0..whole.len() {
-            if let Ok(text) = to_text(&whole[..end]) {
-                assert!(to_text(&whole).unwrap().starts_with(&text));
+            if let Ok(text) = to_text(&whole[..end], 1000) {
+                assert!(to_text(&whole, 1000).unwrap().starts_with(&text));
             }
         }
-        assert_eq!(to_text(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Err(NotProtobuf));
+        assert_eq!(to_text(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 9), Err(NotText::Malformed));
+    }
+
+    #[test]
+    fn a_name_is_not_repeated_without_end() {
+        let (name, gauge) = (field(1, &[b'a'; 100]), field(4, &field(2, &[])));
+        let family = [name, gauge.repeat(1000)].concat();
+        let length =
+            [u8::try_from(family.len() % 128).unwrap() | 0x80, u8::try_from(family.len() / 128).unwrap()];
+        let body = [&length, family.as_slice()].concat();
+        assert_eq!(to_text(&body, 200_000).unwrap().len(), 1000 * 105 + 225);
+        assert_eq!(to_text(&body, 100_000), Err(NotText::TooLarge(100_000)));
     }
 
     #[test]

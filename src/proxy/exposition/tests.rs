@@ -280,6 +280,6 @@ proptest! {
     #[test]
     fn nothing_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
         build(&body, &Labels::new(), &Interner::default());
-        let _ = protobuf::to_text(&body);
+        let _ = protobuf::to_text(&body, 1000);
     }
 }

@@ -41,7 +41,8 @@ impl Pending {
         }
     }
 
-    fn arrived(&self) {
+    /// What was handed to the kernel has arrived.
+    pub fn arrived(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for (delivery, _) in waiting.extract_if(.., |(_, flushed)| *flushed) {
             for body in delivery.bodies {

@@ -30,7 +30,7 @@ async fn proxy() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let read = listener.local_addr().unwrap();
     let routes = routes(HttpDoor::new(cell, registry, counts));
-    tokio::spawn(serve::serve(listener, routes, std::future::pending()));
+    tokio::spawn(serve::serve(listener, routes, Arc::default(), std::future::pending()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let push = listener.local_addr().unwrap();
     let next = Arc::new(AtomicU64::new(1 << 48));
@@ -41,8 +41,9 @@ async fn proxy() -> Proxy {
         next,
         metrics: Arc::default(),
         flood: Arc::default(),
+        room: push::Room::default(),
     };
-    tokio::spawn(serve::serve(listener, push::routes(door), std::future::pending()));
+    tokio::spawn(serve::serve(listener, push::routes(door), Arc::default(), std::future::pending()));
     Proxy { read, push, store }
 }
 

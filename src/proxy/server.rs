@@ -1,7 +1,7 @@
 //! The sockets: accepts applications over TCP and websocket and gives each a session.
 
 mod connection;
-mod transport;
+pub mod transport;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -206,6 +206,9 @@ async fn admit<I: Intake>(
         (pause, slot) => {
             drop(slot);
             let _held = Held::new(&shared.metrics);
+            if let Some(left_out) = shared.flood.lets("held", Instant::now()) {
+                tracing::info!(peer = %origin.peer, left_out, "over a limit: the connection waits");
+            }
             sleep(pause.unwrap_or_default()).await;
             shared.slots.acquire().await.ok()?
         }
@@ -217,11 +220,16 @@ async fn admit<I: Intake>(
         Ok(Err(error)) => {
             shared.metrics.event("handshake_failed");
             shared.metrics.connection_error(origin.door, "handshake");
-            tracing::debug!(peer = %origin.peer, %error, "no websocket");
+            if let Some(left_out) = shared.flood.lets("no websocket", Instant::now()) {
+                tracing::info!(peer = %origin.peer, %error, left_out, "no websocket");
+            }
             None
         }
         Err(_) => {
             shared.metrics.event("no_setup");
+            if let Some(left_out) = shared.flood.lets("no upgrade", Instant::now()) {
+                tracing::info!(peer = %origin.peer, left_out, "no upgrade to a websocket came in time");
+            }
             None
         }
     }

@@ -142,7 +142,7 @@ impl Piece<'_> {
             series.push_str(labels);
         }
         // Two bodies without identity may have a part of one group each.
-        if seen.is_none_or(|seen| seen.insert(series_hash(&series, self.tail.labels))) {
+        if seen.is_none_or(|seen| seen.insert(series_hash(&series, self.labels))) {
             self.tail.line(to, &series, created);
         }
     }

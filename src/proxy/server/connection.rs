@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
-use super::transport::{Incoming, Transport};
+use super::transport::{Incoming, Transport, is_late};
 use super::{LEAVE, Shared, Stage, until};
 use crate::proxy::crypto::OpenError;
 use crate::proxy::crypto::pool::Urgency;
@@ -115,8 +115,20 @@ impl<I: Intake> Connection<I> {
                 Effect::Close => close = true,
             }
         }
-        let sent = frames.is_empty() || transport.write(&frames).await.is_ok();
+        let sent = frames.is_empty() || self.write(transport, &frames).await;
         if close || !sent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Whether it was taken.
+    async fn write(&self, transport: &mut Transport, frames: &[Frame]) -> bool {
+        let Err(error) = transport.write(frames).await else { return true };
+        if is_late(&error) {
+            self.shared.metrics.event("stalled");
+            if let Some(left_out) = self.shared.flood.lets("stalled", Instant::now()) {
+                tracing::info!(peer = %self.origin.peer, left_out, "a client takes nothing any more");
+            }
+        }
+        false
     }
 
     fn sends(&mut self, frame: &Frame) {

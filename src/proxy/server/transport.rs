@@ -8,9 +8,10 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config, tungstenite};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
 use crate::proxy::intake::Door;
 use crate::proxy::wire::{Deframer, Frame, Malformed, Piece, decode, encode, enframe};
@@ -41,11 +42,7 @@ pub enum Transport {
 
 impl Transport {
     /// Takes over a socket; on websocket, answers the upgrade, whatever its path.
-    pub async fn open(
-        stream: TcpStream,
-        door: Door,
-        payload_limit: usize,
-    ) -> Result<Self, tungstenite::Error> {
+    pub async fn open(stream: TcpStream, door: Door, payload_limit: usize) -> Result<Self, Error> {
         if door != Door::Websocket {
             return Ok(Self::Tcp(stream, Deframer::new(payload_limit.saturating_add(FRAME_EXTRA))));
         }
@@ -70,21 +67,25 @@ impl Transport {
                 }
             },
             Self::Websocket(stream) => loop {
-                match stream.next().await?.ok()? {
-                    Message::Binary(bytes) => return Some(vec![decode(bytes)]),
-                    Message::Text(_) => {
-                        let what = "a text message instead";
-                        return Some(vec![Err(Malformed { stream: 0, kind: 0, what })]);
-                    }
+                match stream.next().await? {
+                    Ok(Message::Binary(bytes)) => return Some(vec![decode(bytes)]),
+                    Ok(Message::Text(_)) => return Some(no_frame("a text message instead")),
                     // The library answers pings and closes.
-                    _ => {}
+                    Ok(_) => {}
+                    // Most clients end so.
+                    Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
+                    // After it the stream ends: nobody knows where the next message begins.
+                    Err(Error::Protocol(_) | Error::Capacity(_) | Error::Utf8(_)) => {
+                        return Some(no_frame("what is no message of a websocket instead"));
+                    }
+                    Err(_) => return None,
                 }
             },
         }
     }
 
     /// Sends all of `frames`, in one packet if they fit.
-    pub async fn write(&mut self, frames: &[Frame]) -> Result<(), tungstenite::Error> {
+    pub async fn write(&mut self, frames: &[Frame]) -> Result<(), Error> {
         let mut bytes = BytesMut::new();
         if let Self::Tcp(stream, _) = self {
             for frame in frames {
@@ -98,12 +99,12 @@ impl Transport {
                 return Ok(());
             }
         }
-        let late = |_| tungstenite::Error::Io(ErrorKind::TimedOut.into());
+        let late = |_| Error::Io(ErrorKind::TimedOut.into());
         // What waits has its own memory: an idle connection has none for it.
         Box::pin(timeout(WRITE_WAIT, self.write_all(&bytes, frames))).await.map_err(late)?
     }
 
-    async fn write_all(&mut self, bytes: &[u8], frames: &[Frame]) -> Result<(), tungstenite::Error> {
+    async fn write_all(&mut self, bytes: &[u8], frames: &[Frame]) -> Result<(), Error> {
         match self {
             Self::Tcp(stream, _) => stream.write_all(bytes).await?,
             Self::Websocket(stream) => {
@@ -132,6 +133,15 @@ impl Transport {
         };
         let _ = timeout(CLOSE_WAIT, close).await;
     }
+}
+
+/// Whether the other side took nothing for too long.
+pub fn is_late(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == ErrorKind::TimedOut)
+}
+
+fn no_frame(what: &'static str) -> Vec<Incoming> {
+    vec![Err(Malformed { stream: 0, kind: 0, what })]
 }
 
 fn encoded(frame: &Frame) -> Bytes {

@@ -174,8 +174,11 @@ impl Session {
     pub fn on_malformed(&mut self, now: Instant, bad: Malformed) -> Vec<Effect> {
         self.hear(now);
         let mut effects = vec![Effect::Note(Note::Malformed)];
-        if !matches!(self.phase, Phase::Open) {
-            return effects;
+        match self.phase {
+            Phase::Open => {}
+            Phase::New | Phase::Refused { .. } => return effects,
+            // What came behind the end is nobody's.
+            Phase::Closed => return Vec::new(),
         }
         if self.pull.is_some_and(|pull| pull.stream == bad.stream) {
             self.pull_ended();

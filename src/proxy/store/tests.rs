@@ -1,5 +1,7 @@
 //! The store on a disk that crashes, fills up and lies.
 
+mod crashes;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -140,7 +142,7 @@ fn write_all(disk: &SimDisk) -> Vec<Record> {
 }
 
 /// The records of all files, and the damaged places.
-fn found(disk: &SimDisk) -> (Vec<Record>, usize) {
+fn found<D: Disk + Clone>(disk: &D) -> (Vec<Record>, usize) {
     let (_, files) = Log::open(Arc::new(disk.clone()), 400).unwrap();
     let (mut records, mut damaged) = (Vec::new(), 0);
     for file in files {

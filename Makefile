@@ -19,8 +19,8 @@ demo: ## Bring up a cluster, install the operator, launch two tasks three times 
 demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
-.PHONY: test lint unit proxy bench-proxy e2e
-test: lint parts unit proxy cluster-check e2e ## Run all tests, the end-to-end ones on a real cluster included
+.PHONY: test lint unit proxy fuzz bench-proxy e2e
+test: lint parts unit proxy fuzz cluster-check e2e ## Run all tests, the end-to-end ones on a real cluster included
 
 .PHONY: parts
 parts: # all that takes long, built at once: downloads of one fill the pauses of another
@@ -42,6 +42,9 @@ proxy: ## Run the tests of the metrics proxy with real peers
 bench-proxy: ## Measure the metrics proxy beside the Java one, in a quarter of an hour (ONLY="quick java" for a part)
 	@peers=$$(tests/proxy/peers) && export $${peers?} && ulimit -n "$$(ulimit -Hn)" && \
 	$(CARGO) bench --locked --bench proxy -- $(ONLY)
+
+fuzz: ## Fuzz what reads foreign bytes in the proxy, a minute each (FUZZ_SECONDS to change)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(CARGO) test --locked --test fuzz --features fuzz -- --test-threads=2 --nocapture
 
 e2e: ## Run the end-to-end tests on the local cluster
 	@tests/e2e/prepare

@@ -11,10 +11,13 @@
     reason = "a test that cannot go on says so by panicking, and shows what it saw"
 )]
 
+mod crashes;
 mod exposition;
+mod hostile;
 mod losses;
 mod operating;
 mod prometheus;
 mod pushgateway;
+mod rsocket_peers;
 mod support;
 mod survival;

@@ -137,7 +137,7 @@ async fn alive_while_it_recovers_and_only_then_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let read = listener.local_addr().unwrap();
     let door = HttpDoor::new(cell.clone(), Registry::default(), Arc::default());
-    tokio::spawn(serve::serve(listener, routes(door), std::future::pending()));
+    tokio::spawn(serve::serve(listener, routes(door), Arc::default(), std::future::pending()));
     let status = async |path: &str| ask(read, &format!("GET {path} HTTP/1.1"), b"").await.0;
     assert_eq!(status("/actuator/health/liveness").await, 200);
     for path in ["/actuator/health", "/actuator/health/readiness", "/metrics/connected", "/executions"] {

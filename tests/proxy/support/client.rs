@@ -2,7 +2,7 @@
 //! implementation of the cipher than the proxy's.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use aws_lc_rs::cipher::{AES_128, PaddedBlockEncryptingKey, UnboundCipherKey};
@@ -14,9 +14,11 @@ use rsa::{Oaep, RsaPublicKey};
 use sha1::Sha1;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const MIME: &str = "application/binary";
+/// The same for all: nobody listens here.
+pub const AES: [u8; 16] = [7; 16];
 
 /// The first frame of every Java client (`captures` of this project: the same 56 bytes in all versions).
 pub fn setup() -> Frame {
@@ -39,8 +41,6 @@ pub fn setup() -> Frame {
 pub struct Sealer {
     wrapped: Bytes,
 }
-
-const AES: [u8; 16] = [7; 16];
 
 impl Sealer {
     /// Wraps the AES key.
@@ -77,7 +77,14 @@ pub struct Client {
 impl Client {
     /// Connects and waits for the key.
     pub async fn connect(to: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(to).await.map_err(|e| format!("{to}: {e}"))?;
+        Self::connect_from(Ipv4Addr::UNSPECIFIED, to).await
+    }
+
+    /// The same from an address of its own: any of 127.0.0.0/8 may be used.
+    pub async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Result<Self, String> {
+        let socket = TcpSocket::new_v4().map_err(|e| e.to_string())?;
+        socket.bind((from, 0).into()).map_err(|e| format!("{from}: {e}"))?;
+        let stream = socket.connect(to).await.map_err(|e| format!("{to}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let deframer = Deframer::new(1 << 24);
         let mut client = Self { stream, deframer, waiting: VecDeque::new(), key: Bytes::new() };

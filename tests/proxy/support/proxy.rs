@@ -14,7 +14,8 @@ pub const SCRAPE: (&str, &str) = ("x-prometheus-scrape-timeout-seconds", "10");
 pub struct Proxy {
     process: Process,
     folder: Folder,
-    args: Vec<String>,
+    /// Program and arguments.
+    command: Vec<String>,
     /// RSocket over TCP.
     pub tcp: SocketAddr,
     /// RSocket over websocket.
@@ -28,23 +29,29 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one, ready to be used. `args` come after those for ports and folder.
     pub async fn start(args: &[&str]) -> Self {
+        Self::start_in(&[], args).await
+    }
+
+    /// The same within another program, whose last arguments become the proxy's program and arguments.
+    pub async fn start_in(program: &[&str], args: &[&str]) -> Self {
         let folder = Folder::new("proxy");
         let [tcp, websocket, http, push] = [(); 4].map(|()| free_address());
-        let mut all = vec!["proxy".to_owned(), "--address=127.0.0.1".to_owned()];
+        let own = [env!("CARGO_BIN_EXE_millrace"), "proxy", "--address=127.0.0.1"];
+        let mut all: Vec<String> = program.iter().chain(&own).map(|&part| part.to_owned()).collect();
         all.push(format!("--data={}", folder.path().join("data").display()));
         for (flag, at) in [("tcp", tcp), ("websocket", websocket), ("http", http), ("push", push)] {
             all.push(format!("--{flag}-port={}", at.port()));
         }
         all.extend(args.iter().map(|&arg| arg.to_owned()));
         let process = Self::spawn(&all, &folder);
-        let proxy = Self { process, folder, args: all, tcp, websocket, http, push };
+        let proxy = Self { process, folder, command: all, tcp, websocket, http, push };
         proxy.ready().await;
         proxy
     }
 
-    fn spawn(args: &[String], folder: &Folder) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-        command.args(args).env_clear();
+    fn spawn(of: &[String], folder: &Folder) -> Process {
+        let mut command = Command::new(&of[0]);
+        command.args(&of[1..]).env_clear();
         Process::start(command, folder.path().join("log"))
     }
 
@@ -73,7 +80,7 @@ impl Proxy {
 
     /// Starts it again after its end, on the same ports and data.
     pub async fn start_again(&mut self) {
-        self.process = Self::spawn(&self.args, &self.folder);
+        self.process = Self::spawn(&self.command, &self.folder);
         self.ready().await;
     }
 

@@ -11,7 +11,7 @@ use crate::proxy::store::log::{Log, Note, Record};
 
 /// Written at once, or not: small, so that a record has many.
 const SECTOR: usize = 16;
-const SEGMENT_BYTES: usize = 400;
+const SEGMENT_BYTES: usize = 300;
 
 #[derive(Clone, Default)]
 struct SimFile {

@@ -108,3 +108,27 @@ fn nothing_shipped_names_a_place_of_its_own() {
         }
     }
 }
+
+#[test]
+fn the_bean_to_copy_is_the_one_that_is_tested() {
+    let page = read("docs/spring-boot-3-and-4.md");
+    let class = read("tests/apps/spring/src/bean/java/dev/millrace/testapp/ProxyClient.java");
+    let class = class.split_once("\n\n").unwrap().1;
+    assert!(page.contains(class), "the class in docs/spring-boot-3-and-4.md");
+    let mut blocks = page.split("```xml\n").skip(1).map(|block| block.split_once("```").unwrap().0);
+    for _ in 0..2 {
+        // As Maven reads it: comments and indentation say nothing.
+        let lines = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.starts_with("<!--")).collect()
+        };
+        let block = lines(blocks.next().unwrap()).concat();
+        for boot in ["boot35-bean", "boot40-bean"] {
+            let pom = lines(&read(format!("tests/apps/spring/{boot}/pom.xml"))).concat();
+            assert!(
+                pom.contains(&block),
+                "the dependencies in docs/spring-boot-3-and-4.md and {boot}: {block}"
+            );
+        }
+    }
+    assert_eq!(blocks.next(), None);
+}

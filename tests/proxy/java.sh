@@ -3,6 +3,7 @@
 # Needs lib.sh.
 
 JAVA_PROXY=$here/java-proxy
+TASKS=(boot27 boot32 boot35 boot40 boot35-bean boot40-bean)
 
 # The JDK 17 of this machine.
 java_home() {
@@ -25,10 +26,29 @@ build_java_proxy() {
   mv "$1/source/target/java-proxy.jar" "$1" && rm -r "$1/source"
 }
 
-# Begins to get what is not in the cache; `finish` follows.
-begin_java() {
-  java_home >/dev/null
-  is_cached java-proxy || begin "Build the Java proxy" "1 min, nearly all downloads; once" java_proxy
+# The applications of tests/apps and their Java: lines NAME=path.
+java_tasks() {
+  local folders folder name at=0
+  echo "MILLRACE_TASK_JAVA=$("$here/../apps/jre")/jre/bin/java"
+  folders=$("$here/../apps/build" --folders "${TASKS[@]}")
+  while read -r folder; do
+    name=${TASKS[at++]//-/_}
+    echo "MILLRACE_TASK_${name^^}=$folder"
+  done <<<"$folders"
 }
 
-print_java() { printf '%s\n' "MILLRACE_JAVA_PROXY=$(java_proxy)/java-proxy.jar" "MILLRACE_JAVA=$(java_home)/bin/java"; }
+# Begins to get what is not in the cache; `finish` follows. One Maven after the other: they share their downloads.
+begin_java() {
+  java_home >/dev/null
+  begin "Build the test tasks and the Java proxy" "5 min once, then 1 s" java_peers
+}
+
+java_peers() {
+  java_tasks
+  java_proxy
+}
+
+print_java() {
+  printf '%s\n' "MILLRACE_JAVA_PROXY=$(java_proxy)/java-proxy.jar" "MILLRACE_JAVA=$(java_home)/bin/java"
+  java_tasks
+}

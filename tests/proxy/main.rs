@@ -11,7 +11,9 @@
     reason = "a test that cannot go on says so by panicking, and shows what it saw"
 )]
 
+mod clients;
 mod crashes;
+mod differential;
 mod exposition;
 mod hostile;
 mod losses;

@@ -18,8 +18,6 @@ pub struct JavaProxy {
     args: Vec<String>,
     /// RSocket over TCP.
     pub tcp: SocketAddr,
-    /// RSocket over websocket.
-    pub websocket: SocketAddr,
     /// What is read.
     pub http: SocketAddr,
 }
@@ -35,7 +33,7 @@ impl JavaProxy {
         args.push(format!("--micrometer.prometheus-proxy.tcp-port={}", tcp.port()));
         args.push(format!("--micrometer.prometheus-proxy.websocket-port={}", websocket.port()));
         let process = Self::spawn(&args, &folder);
-        let proxy = Self { process, folder, args, tcp, websocket, http };
+        let proxy = Self { process, folder, args, tcp, http };
         proxy.ready().await;
         proxy
     }
@@ -57,11 +55,6 @@ impl JavaProxy {
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.process.kill();
     }
 
     /// Starts it again after its end, on the same ports.

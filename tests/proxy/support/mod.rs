@@ -1,6 +1,8 @@
 //! What these tests have in common.
 
+pub mod app;
 pub mod client;
+pub mod gate;
 pub mod http;
 pub mod java_proxy;
 pub mod peers;
@@ -8,6 +10,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod reader;
+pub mod samples;
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -101,6 +101,12 @@ impl Proxy {
         http::get(self.http, "/metrics/proxy", &[]).await.unwrap().text()
     }
 
+    /// What it tells of an execution.
+    pub async fn execution(&self, id: &str) -> serde_json::Value {
+        let answer = http::get(self.http, &format!("/executions/{id}"), &[]).await.unwrap();
+        serde_json::from_str(&answer.text()).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
+    }
+
     /// Sends a text to the push door, which takes it.
     pub async fn push(&self, path: &str, text: &str) {
         let answer = http::with_body(self.push, "POST", path, &[], text.to_owned()).await.unwrap();

@@ -83,11 +83,13 @@ fn attempt<F: FnMut(&[u8]) -> u64>(target: &mut Target<F>, input: &[u8], seed: u
         Ok(kind) if !slow && memory() < MEMORY_MAX => kind,
         Ok(_) => {
             let path = write(target.name, input);
-            panic!("{}: seed {seed}: {:?} and {} bytes for {path:?}", target.name, begin.elapsed(), memory())
+            let (time, path) = (begin.elapsed(), path.display());
+            panic!("{}: seed {seed}: {time:?} and {} bytes for {path}", target.name, memory())
         }
         Err(panic) => {
             let path = write(target.name, input);
-            panic!("{}: seed {seed}: {} with {path:?}: {:02x?}", target.name, words(&*panic), input)
+            let (why, path) = (words(&*panic), path.display());
+            panic!("{}: seed {seed}: {why} with {path}: {input:02x?}", target.name)
         }
     }
 }

@@ -57,7 +57,7 @@ fn run(input: &[u8]) -> u64 {
                 Piece::Frame(bytes) => {
                     assert!(bytes.len() <= LIMIT);
                     taken += bytes.len() + 3;
-                    one(bytes, &mut parts)
+                    one(&bytes, &mut parts)
                 }
                 Piece::Oversize { head, length } => {
                     assert!(length > LIMIT && head.len() == 6);
@@ -73,7 +73,7 @@ fn run(input: &[u8]) -> u64 {
     hash((kinds, deframer.is_idle()))
 }
 
-fn one(bytes: Bytes, parts: &mut Reassembly) -> u64 {
+fn one(bytes: &Bytes, parts: &mut Reassembly) -> u64 {
     let frame = match decode(bytes.clone()) {
         Ok(frame) => frame,
         Err(bad) => return hash((bad.kind, bad.what, bad.wants_answer())),

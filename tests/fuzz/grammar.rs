@@ -85,13 +85,11 @@ impl<'a> Reader<'a> {
         match (self.families[family], suffix) {
             // To text 0.0.4 they are samples like any other.
             ("histogram", "_bucket") => !self.openmetrics || labels.contains_key("le"),
-            ("histogram", "_count" | "_sum") => true,
             ("summary", "") => !self.openmetrics || labels.contains_key("quantile"),
-            ("summary", "_count" | "_sum") => true,
             ("histogram" | "summary", "_created") => self.openmetrics,
             ("counter", "_total" | "_created") if self.openmetrics => true,
             ("counter", "") => !self.openmetrics,
-            ("gauge" | "unknown" | "untyped", "") => true,
+            ("histogram" | "summary", "_count" | "_sum") | ("gauge" | "unknown" | "untyped", "") => true,
             _ => false,
         }
     }

@@ -105,7 +105,10 @@ fn byte(rest: &mut &[u8]) -> Option<u8> {
 }
 
 fn payload(length: u8) -> Payload {
-    Payload { metadata: (length % 2 == 0).then(|| vec![1; 9].into()), data: vec![2; length.into()].into() }
+    Payload {
+        metadata: length.is_multiple_of(2).then(|| vec![1; 9].into()),
+        data: vec![2; length.into()].into(),
+    }
 }
 
 impl Model {
@@ -255,7 +258,7 @@ impl Model {
         let stream = frame.stream();
         match frame {
             Frame::RequestResponse { .. } | Frame::RequestFnf { .. } => {
-                assert!(self.open && stream != 0 && stream % 2 == 0, "our stream {stream}");
+                assert!(self.open && stream != 0 && stream.is_multiple_of(2), "our stream {stream}");
                 self.pull = stream;
             }
             // rsocket-java closes when an odd stream is answered that it did not open.

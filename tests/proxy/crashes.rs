@@ -1,6 +1,7 @@
 //! Crashes while everybody pushes: what was acknowledged is there afterwards, once, with its value.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,7 +150,7 @@ async fn a_full_disk_is_told_to_who_pushes_and_then_it_goes_on() {
         let mut text = text(&format!("full-{n}"), n);
         for _ in 0..500 {
             let (a, b) = (random.below(u64::MAX), random.below(u64::MAX));
-            text.push_str(&format!("x_{a:x}{{y=\"{b:x}\"}} 1\n"));
+            writeln!(text, "x_{a:x}{{y=\"{b:x}\"}} 1").unwrap();
         }
         let mut client = Client::connect(proxy.tcp).await.unwrap();
         let sealed = seal(&client.key, &text);

@@ -78,7 +78,7 @@ async fn over_the_limit_a_client_waits_and_is_served_as_soon_as_another_ends() {
     }
     let waits = tokio::spawn(Client::connect(proxy.tcp));
     let held = "millrace_proxy_held_connections";
-    eventually(10, "a connection waits", async || check(value(&proxy.own().await, held) == 1.0, ())).await;
+    eventually(10, "a connection waits", async || check(value(&proxy.own().await, held) > 0.0, ())).await;
     assert!(proxy.process().output().contains("over a limit: the connection waits"));
     assert!(!waits.is_finished());
     three.pop().unwrap().close().await;

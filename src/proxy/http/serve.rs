@@ -128,14 +128,14 @@ impl Shared {
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(BUFFER);
-        let served = server.serve_connection(stream, service);
-        tokio::pin!(served);
+        let conversation = server.serve_connection(stream, service);
+        tokio::pin!(conversation);
         let mut stopping = self.stopping.clone();
         let result = tokio::select! {
-            result = served.as_mut() => result,
+            result = conversation.as_mut() => result,
             _ = stopping.changed() => {
-                served.as_mut().graceful_shutdown();
-                served.await
+                conversation.as_mut().graceful_shutdown();
+                conversation.await
             }
             () = crowded_out.notified() => {
                 self.tell(address, "http_crowded_out", "a connection without a request makes room");

@@ -110,7 +110,7 @@ struct Connection {
     deframer: Deframer,
     buffer: Vec<u8>,
     /// What was read and not yet looked at.
-    read: std::ops::Range<usize>,
+    read: Range<usize>,
 }
 
 impl Connection {

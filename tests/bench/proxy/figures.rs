@@ -66,8 +66,15 @@ impl Figure {
 
 /// Three digits that count.
 fn short(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { 2 - value.abs().log10().floor() as i32 };
-    let text = format!("{value:.*}", usize::try_from(digits.max(0)).unwrap());
+    let digits = match value.abs() {
+        100.0.. | 0.0 => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        0.1.. => 3,
+        0.01.. => 4,
+        _ => 6,
+    };
+    let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 

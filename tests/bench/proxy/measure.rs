@@ -75,7 +75,7 @@ pub async fn scrape(from: SocketAddr, gzip: bool) -> Scrape {
         connection.abort();
         Scrape { seconds: begun.elapsed().as_secs_f64(), bytes, lines }
     };
-    let scrape = tokio::time::timeout(Duration::from_secs(120), scrape).await;
+    let scrape = tokio::time::timeout(Duration::from_mins(2), scrape).await;
     scrape.expect("a scrape takes two minutes at most")
 }
 

@@ -18,9 +18,9 @@ const APPS: usize = 100;
 
 pub fn run(effort: Effort) -> Vec<Figure> {
     let (keys, _) = KeyPair::generate().unwrap();
-    let sealer = Sealer::new(&keys.public());
+    let seals = Sealer::new(&keys.public());
     let all: Vec<String> = (0..APPS).map(|app| texts::text(app, 0, 100)).collect();
-    let sealed: Vec<_> = all.iter().map(|text| sealer.seal(text)).collect();
+    let sealed: Vec<_> = all.iter().map(|text| seals.seal(text)).collect();
     let interner = Interner::default();
     let read = |text: &String| build(text.as_bytes(), &Labels::new(), &interner).body;
     // As long as they are kept their families are known.

@@ -135,9 +135,12 @@ impl SimDisk {
     fn after_crash(&self, seed: usize) -> Self {
         let sim = self.0.lock().unwrap();
         let mut after = Sim { names: sim.names.clone(), ..Sim::default() };
-        let kept =
-            sim.files.iter().enumerate().filter(|(i, (_, file))| file.named || random(&[seed, *i]) % 2 == 0);
-        let back = sim.removed.iter().enumerate().filter(|(i, _)| random(&[seed, *i, 1]) % 2 == 0);
+        let kept = sim
+            .files
+            .iter()
+            .enumerate()
+            .filter(|(i, (_, file))| file.named || random(&[seed, *i]).is_multiple_of(2));
+        let back = sim.removed.iter().enumerate().filter(|(i, _)| random(&[seed, *i, 1]).is_multiple_of(2));
         for (i, (name, file)) in kept.chain(back) {
             let durable = torn(file, random(&[seed, i, 2]));
             after.files.insert(name.clone(), SimFile { written: durable.clone(), durable, named: true });
@@ -266,7 +269,7 @@ fn a_removed_file_that_comes_back_is_read_and_its_number_not_used_again() {
     let disk = SimDisk::default();
     write_all(&disk);
     assert!(!disk.0.lock().unwrap().removed.is_empty());
-    let back = (0..).map(|seed| disk.after_crash(seed)).find(|after| open(after).1.contains(&record(1)));
+    let back = (0..1000).map(|seed| disk.after_crash(seed)).find(|after| open(after).1.contains(&record(1)));
     let (mut log, found, damaged) = open(&back.unwrap());
     assert_eq!((found.len(), damaged), (9, 0));
     // `create` sees to it that no name is given twice.

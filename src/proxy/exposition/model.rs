@@ -58,13 +58,14 @@ impl Family {
 #[derive(Debug)]
 pub(super) struct Packed {
     /// A letter for the type, the name, the help and the series, each on a line of its own; a group of a compound
-    /// family ends with an empty line. Two families are equal when this is.
+    /// family ends with an empty line. Behind the last line stands whether it is strict. Two families are equal when
+    /// this is.
     text: String,
     kind: Kind,
     name_end: usize,
     help_end: usize,
     count: u32,
-    /// Whether OpenMetrics allows the series under this type; the text tells that as well.
+    /// Whether OpenMetrics allows the series and their values under this type.
     pub(super) strict: bool,
 }
 
@@ -106,6 +107,11 @@ impl Packed {
         if !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }
+    }
+
+    /// All is known. The same series are another family where OpenMetrics refuses their values.
+    pub(super) fn end(&mut self) {
+        self.text.push(if self.strict { '+' } else { '-' });
     }
 
     fn keep(&self) -> Family {

@@ -16,7 +16,7 @@ pub struct Rows<'a> {
     name: &'a str,
     kind: Kind,
     series: Vec<Row>,
-    /// Lines and groups of the rows.
+    /// Lines and groups of the series.
     text: String,
     packed: Packed,
 }
@@ -113,6 +113,7 @@ impl<'a> Rows<'a> {
             }
         }
         packed.strict &= self.kind != Kind::Counter || self.name.ends_with("_total");
+        packed.end();
         (&self.packed, twice)
     }
 }

@@ -241,6 +241,26 @@ fn series(text: &str) -> Vec<(String, u64)> {
     all
 }
 
+#[test]
+fn families_that_only_openmetrics_tells_apart_are_not_one() {
+    let text = |id: i64, value: i64| {
+        let run = format!("task_execution_id=\"{id}\",task_external_execution_id=\"p{id}\"");
+        format!("# TYPE a_total counter\na_total{{{run}}} {value}\n")
+    };
+    // Whoever comes first must not decide for the other.
+    for values in [[1, -1], [-1, 1], [1, 1]] {
+        let interner = Interner::default();
+        let body = |(id, value)| {
+            let body = build(text(id, value).as_bytes(), &Labels::new(), &interner).body;
+            Exposed { body: Arc::new(body), taken_ms: Some(5), since: 1.5, identified: true }
+        };
+        let (written, counts) = merged((1..).zip(values).map(body).collect(), OPENMETRICS);
+        assert_eq!(written.contains("# TYPE a_total unknown\n"), values.contains(&-1), "{written}");
+        assert_eq!(counts.series, 2);
+        assert_eq!(interner.len(), if values.contains(&-1) { 2 } else { 1 });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 

@@ -24,11 +24,11 @@ const OF_ONE_ADDRESS: usize = 4000;
 /// Makes the bodies of an application for a proxy with this public key.
 pub type Bodies = Arc<dyn Fn(usize, &Bytes) -> Vec<Payload> + Send + Sync>;
 
-/// Real ones, of two scrapes, which are sent in turns.
-pub fn real(series: usize) -> Bodies {
+/// Real ones, of so many scrapes, which are sent in turns.
+pub fn real(series: usize, scrapes: usize) -> Bodies {
     Arc::new(move |app, key| {
         let sealer = Sealer::new(key);
-        (0..2).map(|round| sealer.seal(&texts::text(app, round, series))).collect()
+        (0..scrapes).map(|round| sealer.seal(&texts::text(app, round, series))).collect()
     })
 }
 
@@ -97,6 +97,16 @@ impl Apps {
             check(answered >= self.number * pulls, answered)
         })
         .await;
+    }
+
+    /// Pulls that were answered, by all together.
+    pub fn pulls(&self) -> usize {
+        self.counts.answered.load(Relaxed)
+    }
+
+    /// How many they are.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Connections that the proxy ended.

@@ -4,7 +4,6 @@ use crate::Effort;
 use crate::apps::{self, Apps};
 use crate::figures::{Figure, Wanted};
 use crate::measure::{self, MIB, counter, median};
-use crate::side_by_side::PULLED;
 use crate::support::proxy::Proxy;
 use crate::support::{check, eventually};
 
@@ -15,14 +14,15 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
     // A pull of all is 10 to 20 s of a core: every 10 s is for larger machines.
     let mut proxy = Proxy::start(&["--pull-seconds=60"]).await;
     let process = proxy.process().id();
-    let apps = Apps::connect(proxy.tcp, 0..number, 64, &apps::real(SERIES));
+    // One body each: to make them takes longer than all the rest.
+    let apps = Apps::connect(proxy.tcp, 0..number, 64, &apps::real(SERIES, 1));
     apps.keys(240).await;
     eventually(240, "all applications are known", async || {
         let known = counter(proxy.http, "millrace_proxy_live ").await;
         check(known >= number as f64, known)
     })
     .await;
-    let pulls = counter(proxy.http, PULLED).await;
+    let pulls = apps.pulls();
     let (mut seconds, mut gzipped, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
     for _ in 0..effort.rounds {
@@ -37,10 +37,9 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         gzipped.push(measure::scrape(proxy.http, true).await.seconds);
     }
     // A second pull of each: bodies that replace others must not cost more memory.
-    let wanted = pulls + number as f64;
     eventually(120, "all applications are pulled once more", async || {
-        let pulled = counter(proxy.http, PULLED).await;
-        check(pulled >= wanted, pulled)
+        let pulled = apps.pulls() - pulls;
+        check(pulled >= number, pulled)
     })
     .await;
     let resident = measure::resident(process);

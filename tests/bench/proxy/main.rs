@@ -10,6 +10,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
     reason = "a measurement that cannot go on says so by panicking; counts are far below 2^52"
 )]
 

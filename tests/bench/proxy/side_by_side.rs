@@ -1,11 +1,9 @@
 //! The Java proxy and ours with the same 1,000 applications of 100 series each.
 
-use std::time::{Duration, Instant};
-
 use crate::Effort;
 use crate::apps::{self, Apps};
 use crate::figures::{Figure, Wanted};
-use crate::measure::{self, MIB, Scrape, counter, median};
+use crate::measure::{self, MIB, Scrape, median};
 use crate::pushes;
 use crate::support::java_proxy::JavaProxy;
 use crate::support::proxy::Proxy;
@@ -13,7 +11,6 @@ use crate::support::{check, eventually};
 
 /// Scrapes before the first that counts: Java compiles what it does often.
 const WARM: usize = 5;
-pub const PULLED: &str = "millrace_proxy_pulls_total{outcome=\"success\"}";
 
 /// What was seen of one of them.
 #[derive(Default)]
@@ -26,7 +23,7 @@ struct Seen {
 
 pub async fn run(effort: Effort) -> Vec<Figure> {
     let number = 1000 / effort.divisor;
-    let bodies = apps::real(100);
+    let bodies = apps::real(100, 2);
     let mut proxy = Proxy::start(&[]).await;
     let mut java = JavaProxy::start(&["-Xmx1g"]).await;
     let (mut us, mut they) = (Seen::default(), Seen::default());
@@ -40,7 +37,7 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
         measure::scrape(proxy.http, false).await;
     }
     for _ in 0..effort.rounds {
-        our_round(&mut proxy, number, &mut us).await;
+        our_round(&mut proxy, &ours, &mut us).await;
         // Ours pulls all the time, and the scrape's time is not to suffer from it.
         proxy.process().signal("STOP");
         let before = measure::cpu(java.process().id());
@@ -63,19 +60,17 @@ pub async fn run(effort: Effort) -> Vec<Figure> {
 }
 
 /// CPU time of as many pulls as there are applications, with one scrape.
-async fn our_round(proxy: &mut Proxy, number: usize, seen: &mut Seen) {
+async fn our_round(proxy: &mut Proxy, apps: &Apps, seen: &mut Seen) {
     let process = proxy.process().id();
-    let (cpu, pulls) = (measure::cpu(process), counter(proxy.http, PULLED).await);
+    let (cpu, answered) = (measure::cpu(process), apps.pulls());
     let scrape = measure::scrape(proxy.http, false).await;
-    let begun = Instant::now();
-    let pulled = eventually(60, "all applications are pulled", async || {
-        let pulled = counter(proxy.http, PULLED).await - pulls;
-        // Looked at rarely: it is work as well.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        check(pulled >= number as f64 || begun.elapsed().as_secs() >= 12, pulled).map(|()| pulled)
+    eventually(60, "all applications are pulled", async || {
+        let pulls = apps.pulls() - answered;
+        check(pulls >= apps.number(), pulls)
     })
     .await;
-    seen.cpu.push((measure::cpu(process) - cpu) * number as f64 / pulled);
+    let pulls = (apps.pulls() - answered) as f64;
+    seen.cpu.push((measure::cpu(process) - cpu) * apps.number() as f64 / pulls);
     seen.seconds.push(scrape.seconds);
     seen.last = Some(scrape);
 }

@@ -18,9 +18,9 @@ const APPS: usize = 100;
 
 pub fn run(effort: Effort) -> Vec<Figure> {
     let (keys, _) = KeyPair::generate().unwrap();
-    let seals = Sealer::new(&keys.public());
+    let sealer = Sealer::new(&keys.public());
     let all: Vec<String> = (0..APPS).map(|app| texts::text(app, 0, 100)).collect();
-    let sealed: Vec<_> = all.iter().map(|text| seals.seal(text)).collect();
+    let payloads: Vec<_> = all.iter().map(|text| sealer.seal(text)).collect();
     let interner = Interner::default();
     let read = |text: &String| build(text.as_bytes(), &Labels::new(), &interner).body;
     // As long as they are kept their families are known.
@@ -32,7 +32,7 @@ pub fn run(effort: Effort) -> Vec<Figure> {
         kept.iter().cloned().map(exposed).collect::<Vec<_>>()
     };
     let rounds = 4 * effort.rounds;
-    let opened = each(rounds, || sealed.iter().for_each(|s| drop(black_box(keys.open(s, 1 << 20)))));
+    let opened = each(rounds, || payloads.iter().for_each(|s| drop(black_box(keys.open(s, 1 << 20)))));
     let built = each(rounds, || all.iter().for_each(|text| drop(black_box(read(text)))));
     let written = each(rounds, || {
         let (mut merge, mut out) = (Merge::new(bodies(), Format::Text), Vec::new());

@@ -69,7 +69,9 @@ pub fn seal(key: &[u8], text: &str) -> Payload {
 pub struct Client {
     stream: TcpStream,
     deframer: Deframer,
-    waiting: VecDeque<Frame>,
+    waiting: std::collections::VecDeque<Frame>,
+    /// The next of its own streams.
+    stream_id: u32,
     /// The proxy's public key, DER.
     pub key: Bytes,
 }
@@ -87,7 +89,8 @@ impl Client {
         let stream = socket.connect(to).await.map_err(|e| format!("{to}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let deframer = Deframer::new(1 << 24);
-        let mut client = Self { stream, deframer, waiting: VecDeque::new(), key: Bytes::new() };
+        let waiting = VecDeque::new();
+        let mut client = Self { stream, deframer, waiting, stream_id: 1, key: Bytes::new() };
         client.send(&setup()).await?;
         loop {
             if let Frame::RequestFnf { payload, .. } = client.next().await? {
@@ -145,13 +148,14 @@ impl Client {
     /// The final push, by request-response: returns when it is acknowledged. Pulls on the way stay unanswered, as an
     /// application that ends leaves them.
     pub async fn push(&mut self, sealed: &Payload) -> Result<(), String> {
-        let payload = sealed.clone();
-        self.send(&Frame::RequestResponse { stream: 1, follows: false, payload }).await?;
+        let (payload, id) = (sealed.clone(), self.stream_id);
+        self.stream_id += 2;
+        self.send(&Frame::RequestResponse { stream: id, follows: false, payload }).await?;
         let answer = async {
             loop {
                 match self.next().await? {
-                    Frame::Payload { stream: 1, .. } => return Ok(()),
-                    Frame::Error { stream: 1, text, .. } => {
+                    Frame::Payload { stream, .. } if stream == id => return Ok(()),
+                    Frame::Error { stream, text, .. } if stream == id => {
                         return Err(String::from_utf8_lossy(&text).into_owned());
                     }
                     _ => {}

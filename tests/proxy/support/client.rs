@@ -69,7 +69,7 @@ pub fn seal(key: &[u8], text: &str) -> Payload {
 pub struct Client {
     stream: TcpStream,
     deframer: Deframer,
-    waiting: std::collections::VecDeque<Frame>,
+    waiting: VecDeque<Frame>,
     /// The next of its own streams.
     stream_id: u32,
     /// The proxy's public key, DER.

@@ -131,7 +131,7 @@ impl Door {
         if status == 200 && self.requests.is_multiple_of(16) {
             self.shown();
         }
-        let words: Vec<_> = std::str::from_utf8(&said).unwrap_or_default().split(' ').take(4).collect();
+        let words: Vec<_> = std::str::from_utf8(&said).unwrap_or_default().rsplit(' ').take(2).collect();
         hash((status, if status == 400 { hash(words) } else { 0 }, size(length)))
     }
 

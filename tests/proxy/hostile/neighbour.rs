@@ -85,7 +85,9 @@ async fn live([tcp, read, push]: [SocketAddr; 3], stop: Arc<AtomicBool>) -> Serv
         let pushed = http::with_body(push, "PUT", path, &[], body);
         assert_eq!(timed(CLIENT, &mut served.door, "the push door", pushed).await.status, 200);
         let scraped = http::get(read, "/metrics/connected?scraper=good", &[SCRAPE]);
-        let shown = timed(SCRAPER, &mut served.scrape, "the scrape", scraped).await.text();
+        let answer = timed(SCRAPER, &mut served.scrape, "the scrape", scraped).await;
+        assert!(answer.kind.starts_with("text/plain; version=0.0.4"), "{}", answer.kind);
+        let shown = answer.text();
         assert!(shown.contains(&format!("good_total{{{run}}} 1.0 ")), "the push is not shown");
         assert!(shown.contains("door_total{"), "{shown}");
     }

@@ -210,7 +210,8 @@ fn grouping_key(path: &str) -> Result<Labels, String> {
             Some(name) => (name.to_owned(), base64(&value)?),
             None => (name, value),
         };
-        // Boot writes `task.execution.id`; what else is no label name is refused as the Pushgateway does.
+        let name = unescaped(&name).unwrap_or(name);
+        // Boot 3.5 writes `task.execution.id`; what else is no label name is refused as the Pushgateway does.
         if !is_label_name(&name.replace('.', "_")) || name.starts_with("__") {
             return Err(format!("{name:?} is no label name"));
         }
@@ -226,6 +227,21 @@ fn grouping_key(path: &str) -> Result<Labels, String> {
         Some((name, value)) if name == "job" && !value.is_empty() => Ok(group_labels(&pairs)),
         _ => Err("job name is required".to_owned()),
     }
+}
+
+/// `U__task_2e_name`, as Boot 4.0's Prometheus client writes the key `task.name` (escaping "values" of Prometheus' name
+/// schemes); none if it is not written so.
+fn unescaped(name: &str) -> Option<String> {
+    let mut rest = name.strip_prefix("U__")?;
+    let mut plain = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once('_') {
+        let (code, after) = after.split_once('_')?;
+        plain.push_str(before);
+        plain.push(if code.is_empty() { '_' } else { char::from_u32(u32::from_str_radix(code, 16).ok()?)? });
+        rest = after;
+    }
+    plain.push_str(rest);
+    Some(plain)
 }
 
 /// Base64 of URLs, padded or not; `=` stands for an empty value.
@@ -311,6 +327,11 @@ mod tests {
         assert_eq!(group("job/a/x/1%2F2/y/"), Ok(pairs(&[("job", "a"), ("x", "1/2")])));
         assert_eq!(group("job@base64/L2E/x@base64/="), Ok(pairs(&[("job", "/a")])));
         assert_eq!(group("job@base64/L2E="), Ok(pairs(&[("job", "/a")])));
+        assert_eq!(
+            group("job/a/U__task_2e_execution__id/7"),
+            Ok(pairs(&[("job", "a"), ("task_execution_id", "7")]))
+        );
+        assert_eq!(group("job/a/U__x_zz_/7"), Ok(pairs(&[("U__x_zz_", "7"), ("job", "a")])));
         assert_eq!(
             group("job/t/task.execution.id/42/task.name/t"),
             Ok(pairs(&[("task_execution_id", "42"), ("task_name", "t")]))

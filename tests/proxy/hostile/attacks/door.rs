@@ -88,7 +88,7 @@ pub async fn bodies(place: &Place) {
 /// Kilobytes that hold gigabytes.
 pub async fn bombs(place: &Place) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(&[b'#'; 1 << 20]).unwrap();
+    gzip.write_all(&vec![b'#'; 1 << 20]).unwrap();
     let gzip = gzip.finish().unwrap().repeat(33);
     let snappy = b"\xff\xff\xff\xff\x0f\x00a".to_vec();
     // A name of 4 MB, and a million series that have it.

@@ -120,12 +120,12 @@ impl App {
 
     /// Waits until it has said something.
     pub async fn says(&self, words: &str) {
-        self.process.says(60, words).await;
+        self.process.says(120, words).await;
     }
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
-        self.process.ended(120).await
+        self.process.ended(300).await
     }
 
     /// The last scrape, which it printed while it ended.

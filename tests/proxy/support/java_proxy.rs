@@ -45,7 +45,7 @@ impl JavaProxy {
     }
 
     async fn ready(&self) {
-        eventually(120, "the Java proxy is ready", async || {
+        eventually(300, "the Java proxy is ready", async || {
             let answer = http::get(self.http, "/actuator/health", &[]).await?;
             check(answer.status == 200, answer)
         })

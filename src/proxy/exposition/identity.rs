@@ -14,6 +14,8 @@ pub struct Identity {
     pub execution: String,
     /// `task_external_execution_id`: the pod. Empty if the body does not tell.
     pub external: String,
+    /// The task's name where the pod is not told, else empty: `orders-2` and `billing-2` are two runs.
+    pub task: String,
 }
 
 const EXECUTION: &str = "task_execution_id";
@@ -87,10 +89,15 @@ pub fn identify(votes: &Votes<'_>, group: &Labels) -> (Option<Identity>, Labels)
         }
     }
     set.insert(EXECUTION.to_owned(), execution.clone());
-    if let (None, Some((task, _))) = (known(NAME), application) {
-        set.insert(NAME.to_owned(), task);
+    let task = application.map(|(task, _)| task);
+    if let (None, Some(task)) = (known(NAME), &task) {
+        set.insert(NAME.to_owned(), task.clone());
     }
-    (Some(Identity { execution, external: external.unwrap_or_default() }), set)
+    let (external, task) = match external {
+        Some(external) => (external, String::new()),
+        None => (String::new(), task.unwrap_or_default()),
+    };
+    (Some(Identity { execution, external, task }), set)
 }
 
 /// The labels of a push: keys of the grouping made valid label names, `job` left out where the task is named.
@@ -152,6 +159,22 @@ mod tests {
         assert_eq!(who(&[&[(APPLICATION, "app-2")], &[(NAME, "other")]], &[]).0, None);
         assert_eq!(who(&[&[(APPLICATION, "app-v2")]], &[]).0, None);
         assert_eq!(who(&[&[(APPLICATION, "app-2")]], &[]).0, Some(run("2", "")));
+    }
+
+    #[test]
+    fn without_a_pod_the_task_belongs_to_the_run() {
+        let identity = |series: &[Label<'_>]| {
+            let mut votes = Votes::default();
+            votes.add(series);
+            identify(&votes, &Labels::new()).0.unwrap()
+        };
+        let orders = identity(&[(APPLICATION, "orders-2")]);
+        assert_eq!((orders.execution.as_str(), orders.task.as_str()), ("2", "orders"));
+        assert_ne!(orders, identity(&[(APPLICATION, "billing-2")]));
+        assert_eq!(orders, identity(&[(APPLICATION, "orders-2"), (NAME, "orders")]));
+        // Where it is told it is enough.
+        let pod = identity(&[(APPLICATION, "orders-2"), (EXTERNAL, "p")]);
+        assert_eq!(pod, identity(&[(EXECUTION, "2"), (EXTERNAL, "p")]));
     }
 
     #[test]

@@ -382,7 +382,8 @@ mod tests {
     const RETENTION: Retention = Retention { least_ms: 300, most_ms: 3000, deliveries: 2 };
 
     fn key(execution: &str) -> Key {
-        Key::Run(Identity { execution: execution.to_owned(), external: "p".to_owned() })
+        let (execution, external) = (execution.to_owned(), "p".to_owned());
+        Key::Run(Identity { execution, external, task: String::new() })
     }
 
     fn taken(text: &str, at_ms: i64, connection: u64) -> Taken {

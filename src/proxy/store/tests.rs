@@ -359,6 +359,21 @@ async fn a_run_that_comes_through_both_doors_is_one() {
 }
 
 #[tokio::test]
+async fn services_that_tell_no_pod_are_not_taken_for_each_other() {
+    let store = open(&SimDisk::default());
+    for (id, application) in [(1, "orders-2"), (2, "billing-2")] {
+        store.connected(origin(id, Door::Tcp));
+        store.live_body(body(id, 500, &format!("a{{application=\"{application}\"}} 1\n")));
+    }
+    assert_eq!(shown(&store), ["a", "a"]);
+    assert_eq!(store.attempts("2").len(), 2);
+    // Who agrees even in that is the same, and the newest body is shown.
+    store.connected(origin(3, Door::Tcp));
+    store.live_body(body(3, 100, "b{application=\"orders-2\"} 1\n"));
+    assert_eq!(shown(&store), ["a", "b"]);
+}
+
+#[tokio::test]
 async fn the_log_stays_within_its_bytes() {
     let disk = SimDisk::default();
     let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());

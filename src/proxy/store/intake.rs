@@ -55,8 +55,8 @@ pub(super) fn key_of(built: &Built, group: Option<Labels>, source: &Source) -> K
     }
 }
 
-fn taken(origin: Origin, body: Series, at: Timestamp) -> Taken {
-    Taken { body: Arc::new(body), at_ms: at.as_millisecond(), source: Source::from(origin) }
+fn taken(origin: Origin, body: Series, at_ms: i64) -> Taken {
+    Taken { body: Arc::new(body), at_ms, source: Source::from(origin) }
 }
 
 fn final_of(taken: Taken, snapshot: bool) -> Final {
@@ -102,7 +102,12 @@ impl Store {
         let Some(built) = self.read(&push.text, &push.group)? else { return Ok(Pushed::Empty) };
         let key = key_of(&built, Some(push.group.clone()), &Source::from(push.origin));
         let _turn = self.turns.take(&key).await;
-        let before = self.lock().runs.last(&key).map(|last| last.taken.body.clone());
+        let now_ms = self.now_ms();
+        let (before, at_ms) = {
+            let runs = &self.lock().runs;
+            let before = runs.last(&key).map(|last| last.taken.body.clone());
+            (before, runs.time_of_request(&key, push.at.as_millisecond(), now_ms))
+        };
         let (body, text) = match before.filter(|_| !push.replace) {
             Some(before) => {
                 let rest = Arc::new(before.without(&built.body)).to_text();
@@ -111,7 +116,7 @@ impl Store {
             }
             None => (built.body, push.text),
         };
-        let last = final_of(taken(push.origin, body, push.at), false);
+        let last = final_of(taken(push.origin, body, at_ms), false);
         self.finish(&key, last, Some(push.group), text).await?;
         Ok(Pushed::Stored)
     }
@@ -168,6 +173,7 @@ impl Store {
             }
         };
         Counts::add(&self.counts.unwritten, usize::from(segment.is_none()));
+        // Not taken is only what a newer one of the run makes needless.
         state.runs.finish(key, Final { segment, ..last });
         self.tell(&state);
         // Its end takes the lock again.
@@ -215,21 +221,24 @@ impl Store {
 
 impl Intake for Store {
     fn connected(&self, origin: Origin) {
-        self.lock().connections.insert(origin.id, Connection { origin, key: None, pushed_ms: None });
+        self.lock().connections.insert(origin.id, Connection::new(origin));
     }
 
     fn live_body(&self, body: Body) {
         let Ok(Some(built)) = self.read(&body.text, &Labels::new()) else { return };
         let source = Source::from(body.origin);
         let key = key_of(&built, None, &source);
+        let now_ms = self.now_ms();
         let mut state = self.lock();
         if !self.make_room_for_live(&mut state, built.body.bytes()) {
             Counts::add(&self.counts.no_room, 1);
             return;
         }
+        let at_ms = state.runs.time_of(&key, body.taken_at.as_millisecond(), now_ms);
         let Some(connection) = state.connections.get_mut(&body.origin.id) else { return };
+        let at_ms = connection.time_of(at_ms);
         let former = connection.key.replace(key.clone()).filter(|former| *former != key);
-        state.runs.live(&key, taken(body.origin, built.body, body.taken_at));
+        state.runs.live(&key, taken(body.origin, built.body, at_ms));
         if let Some(former) = former {
             state.runs.drop_live(&former, &source);
         }
@@ -240,10 +249,17 @@ impl Intake for Store {
         let Some(built) = self.read(&body.text, &Labels::new())? else { return Ok(()) };
         let key = key_of(&built, None, &Source::from(body.origin));
         let _turn = self.turns.take(&key).await;
-        let last = final_of(taken(body.origin, built.body, body.taken_at), false);
+        let now_ms = self.now_ms();
+        let at_ms = {
+            let mut state = self.lock();
+            let at_ms = state.runs.time_of(&key, body.taken_at.as_millisecond(), now_ms);
+            let connection = state.connections.get_mut(&body.origin.id);
+            connection.map_or(at_ms, |connection| connection.time_of(at_ms))
+        };
+        let last = final_of(taken(body.origin, built.body, at_ms), false);
         self.finish(&key, last, None, body.text).await?;
         if let Some(connection) = self.lock().connections.get_mut(&body.origin.id) {
-            connection.pushed_ms = Some(body.taken_at.as_millisecond());
+            connection.pushed_ms = connection.pushed_ms.max(Some(at_ms));
         }
         Ok(())
     }

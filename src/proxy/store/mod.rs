@@ -79,6 +79,21 @@ struct Connection {
     key: Option<Key>,
     /// When its last push was taken.
     pushed_ms: Option<i64>,
+    /// When the newest of all its bodies was taken.
+    newest_ms: i64,
+}
+
+impl Connection {
+    fn new(origin: Origin) -> Self {
+        Self { origin, key: None, pushed_ms: None, newest_ms: i64::MIN }
+    }
+
+    /// A body of `at_ms`: it is not older than those that came before through the same connection, whatever the clock
+    /// says. Nor is it newer than a push that overtook it.
+    fn time_of(&mut self, at_ms: i64) -> i64 {
+        self.newest_ms = self.newest_ms.max(at_ms);
+        self.newest_ms
+    }
 }
 
 #[derive(Default)]

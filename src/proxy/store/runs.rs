@@ -92,6 +92,11 @@ impl Run {
         }
     }
 
+    /// Its newest body.
+    pub fn newest(&self) -> Option<&Taken> {
+        self.shown().map(|(taken, _)| taken)
+    }
+
     /// Whether its final body is what is shown.
     pub fn is_final(&self) -> bool {
         matches!(self.shown(), Some((_, Some(_))))
@@ -137,6 +142,24 @@ pub struct Runs {
 }
 
 impl Runs {
+    /// When a body counts as taken that was taken at `at_ms` and is handed in at `now_ms`. If the known one is of the
+    /// future, the clock was set back since: what came after that is newer all the same.
+    pub fn time_of(&self, key: &Key, at_ms: i64, now_ms: i64) -> i64 {
+        let newest = self.by_key.get(key).and_then(Run::newest).map(|newest| newest.at_ms);
+        match newest {
+            Some(newest) if newest > now_ms && at_ms <= now_ms => newest.saturating_add(1),
+            _ => at_ms,
+        }
+    }
+
+    /// The same for a request of the push door, whose turn it is: it comes after the known final body, whatever its
+    /// own time.
+    pub fn time_of_request(&self, key: &Key, at_ms: i64, now_ms: i64) -> i64 {
+        let known = self.by_key.get(key).and_then(|run| run.last.as_ref());
+        let after = known.map_or(i64::MIN, |known| known.taken.at_ms.saturating_add(1));
+        self.time_of(key, at_ms, now_ms).max(after)
+    }
+
     /// A living application's newest body. False if a newer one is known, or it is empty and the known one is not.
     pub fn live(&mut self, key: &Key, taken: Taken) -> bool {
         let run = self.by_key.entry(key.clone()).or_default();
@@ -155,10 +178,14 @@ impl Runs {
         true
     }
 
-    /// A final body that is stored. False if a newer final one is known.
+    /// A final body that is stored. False if a newer final one is known; nobody pushed a snapshot, so that of equally
+    /// old ones it is not the newer.
     pub fn finish(&mut self, key: &Key, last: Final) -> bool {
         let run = self.by_key.entry(key.clone()).or_default();
-        let older = run.last.as_ref().is_some_and(|known| known.taken.at_ms > last.taken.at_ms);
+        let older = run.last.as_ref().is_some_and(|known| {
+            let (known, new) = (known.taken.at_ms, last.taken.at_ms);
+            known > new || (last.snapshot && known == new)
+        });
         if older || (last.taken.body.is_empty() && run.shown().is_some()) {
             self.evicted(Eviction::Replaced);
             return false;
@@ -415,6 +442,7 @@ mod tests {
         assert_eq!(shown(&runs), [(12, 1)]);
         assert!(!runs.finish(&key("1"), last("", 13, 0)));
         assert!(!runs.finish(&key("1"), last("a 1\nb 1\n", 11, 0)));
+        assert!(!runs.finish(&key("1"), Final { snapshot: true, ..last("a 1\nb 1\n", 12, 0) }));
         assert_eq!(shown(&runs), [(12, 1)]);
         // The application comes again through another connection.
         assert!(runs.live(&key("1"), taken("a 1\nb 1\nc 1\n", 20, 3)));
@@ -422,6 +450,23 @@ mod tests {
         let third = runs.live_of(&key("1"), &taken("", 0, 3).source);
         runs.drop_live(&key("1"), &third.unwrap().source);
         assert_eq!(shown(&runs), [(12, 1)]);
+    }
+
+    #[test]
+    fn what_comes_after_the_clock_was_set_back_is_newer() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.time_of_request(&key("1"), 50, 50), 50);
+        runs.finish(&key("1"), last("a 1\n", 100, 0));
+        assert_eq!(runs.time_of(&key("1"), 50, 60), 101);
+        // Nothing tells that the clock was set: it is older, or is from before that as well.
+        assert_eq!(runs.time_of(&key("1"), 50, 100), 50);
+        assert_eq!(runs.time_of(&key("1"), 70, 60), 70);
+        // A request's turn comes after the one that it was overtaken by.
+        assert_eq!(runs.time_of_request(&key("1"), 50, 100), 101);
+        assert_eq!(runs.time_of_request(&key("1"), 150, 150), 150);
+        runs.live(&key("1"), taken("a 1\n", 200, 1));
+        assert_eq!(runs.time_of_request(&key("1"), 50, 60), 201);
+        assert_eq!(runs.time_of(&key("2"), 50, 60), 50);
     }
 
     #[test]

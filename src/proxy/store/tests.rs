@@ -1,5 +1,6 @@
 //! The store on a disk that crashes, fills up and lies.
 
+mod clock;
 mod crashes;
 
 use std::collections::BTreeMap;

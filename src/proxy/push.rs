@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(group("job/a/U__x_zz_/7"), Ok(pairs(&[("U__x_zz_", "7"), ("job", "a")])));
         assert_eq!(
             group("job/t/task.execution.id/42/task.name/t"),
-            Ok(pairs(&[("task_execution_id", "42"), ("task_name", "t")]))
+            Ok(pairs(&[("job", "t"), ("task_execution_id", "42"), ("task_name", "t")]))
         );
     }
 

@@ -79,7 +79,7 @@ pub fn identify(votes: &Votes<'_>, group: &Labels) -> (Option<Identity>, Labels)
     let execution = from_labels.or_else(|| application.clone().map(|(_, id)| id));
     let mut set = group.clone();
     // Where the task is named, `job` was only a key of the path.
-    if known(NAME).is_some() {
+    if known(NAME).is_some() || group.contains_key(NAME) {
         set.remove("job");
     }
     let Some(execution) = execution else { return (None, set) };
@@ -100,12 +100,16 @@ pub fn identify(votes: &Votes<'_>, group: &Labels) -> (Option<Identity>, Labels)
     (Some(Identity { execution, external, task }), set)
 }
 
-/// The labels of a push: keys of the grouping made valid label names, `job` left out where the task is named.
+/// What a group says besides whose it is. Nothing if that is only a job: then it is all that its run pushes.
+pub fn besides_identity(group: &Labels) -> Labels {
+    let besides = group.iter().filter(|(name, _)| !matters(name));
+    let besides: Labels = besides.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if besides.keys().all(|name| name == "job") { Labels::new() } else { besides }
+}
+
+/// The labels of a push: keys of the grouping made valid label names.
 pub fn group_labels(group: &[(String, String)]) -> Labels {
     let mut labels: Labels = group.iter().map(|(key, value)| (label_name(key), value.clone())).collect();
-    if labels.contains_key(NAME) {
-        labels.remove("job");
-    }
     labels.retain(|_, value| !value.is_empty());
     labels
 }
@@ -159,6 +163,18 @@ mod tests {
         assert_eq!(who(&[&[(APPLICATION, "app-2")], &[(NAME, "other")]], &[]).0, None);
         assert_eq!(who(&[&[(APPLICATION, "app-v2")]], &[]).0, None);
         assert_eq!(who(&[&[(APPLICATION, "app-2")]], &[]).0, Some(run("2", "")));
+    }
+
+    #[test]
+    fn a_group_that_says_only_whose_it_is_is_plain() {
+        let besides = |group: &[(&str, &str)]| {
+            let group: Vec<_> = group.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let besides = besides_identity(&group_labels(&group)).into_iter();
+            besides.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let run = [("job", "t"), ("task.execution.id", "7"), ("task.name", "t"), (APPLICATION, "t-7")];
+        assert!(besides(&run).is_empty());
+        assert_eq!(besides(&[&run[..], &[("step", "load")]].concat()), ["job=t", "step=load"]);
     }
 
     #[test]

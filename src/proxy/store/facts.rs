@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::runs::{Key, Run, Taken};
+use super::runs::{Final, Key, Run};
 use super::{State, Store};
 use crate::proxy::exposition::Identity;
 use crate::proxy::intake::Origin;
@@ -109,29 +109,40 @@ fn time(ms: i64) -> String {
 }
 
 impl State {
-    fn attempt(&self, identity: &Identity, run: &Run) -> Option<Attempt> {
-        let last = run.last.as_ref();
-        let newest: &Taken = match (&run.live, last) {
-            (Some(live), Some(last)) if last.taken.at_ms >= live.at_ms => &last.taken,
-            (Some(live), _) => live,
-            (None, last) => &last?.taken,
-        };
-        let snapshot = last.filter(|last| last.snapshot);
-        let seen = last.map(|last| last.deliveries.seen_by()).unwrap_or_default();
+    /// What all groups of a run say together.
+    fn attempt(&self, identity: &Identity) -> Option<Attempt> {
+        let runs: Vec<&Run> = self.runs.of_run(identity).collect();
+        let newest = || runs.iter().filter_map(|run| run.newest());
+        let latest = newest().max_by_key(|taken| taken.at_ms)?;
+        let finals = || runs.iter().filter_map(|run| run.last.as_ref());
+        let snapshot = finals().filter(|last| last.snapshot).map(|last| last.taken.at_ms).max();
+        let pushed = finals().filter(|last| !last.snapshot).map(|last| last.taken.at_ms).max();
+        let live = runs.iter().filter_map(|run| run.live.as_ref()).map(|live| live.at_ms).max();
         Some(Attempt {
             external_execution_id: identity.external.clone(),
-            connected: run.live.is_some(),
-            peer: newest.source.peer.clone(),
-            connected_since: time(newest.source.since_ms),
-            door: newest.source.door.name(),
-            last_snapshot: run.live.as_ref().or(snapshot.map(|s| &s.taken)).map(|taken| time(taken.at_ms)),
-            final_push: last.filter(|last| !last.snapshot).map(|last| time(last.taken.at_ms)),
-            snapshot_only: run.live.is_none() && snapshot.is_some(),
-            deleted: run.ended,
-            series: newest.body.series(),
-            bytes: newest.body.bytes(),
-            seen_by: seen.into_iter().filter_map(|id| self.scrapers.name(id).map(str::to_owned)).collect(),
+            connected: live.is_some(),
+            peer: latest.source.peer.clone(),
+            connected_since: time(latest.source.since_ms),
+            door: latest.source.door.name(),
+            last_snapshot: live.or(snapshot).map(time),
+            final_push: pushed.map(time),
+            snapshot_only: live.is_none() && pushed.is_none() && snapshot.is_some(),
+            deleted: runs.iter().all(|run| run.ended),
+            series: newest().map(|taken| taken.body.series()).sum(),
+            bytes: newest().map(|taken| taken.body.bytes()).sum(),
+            seen_by: self.seen_by(finals()),
         })
+    }
+
+    /// The scrapers that had all of these bodies.
+    fn seen_by<'a>(&self, finals: impl Iterator<Item = &'a Final>) -> Vec<String> {
+        let mut each = finals.map(|last| last.deliveries.seen_by());
+        let first = each.next().unwrap_or_default();
+        let all = each.fold(first, |mut all, next| {
+            all.retain(|id| next.contains(id));
+            all
+        });
+        all.into_iter().filter_map(|id| self.scrapers.name(id).map(str::to_owned)).collect()
     }
 }
 
@@ -139,21 +150,22 @@ impl Store {
     /// The attempts of an execution that are still kept, by pod.
     pub fn attempts(&self, execution: &str) -> Vec<Attempt> {
         let state = self.lock();
-        let of_it = state.runs.iter().filter_map(|(key, run)| match key {
-            Key::Run(identity) if identity.execution == execution => state.attempt(identity, run),
+        let of_it = state.runs.iter().filter_map(|(key, _)| match key {
+            Key::Run(identity, _) if identity.execution == execution => Some(identity),
             _ => None,
         });
-        let mut attempts: Vec<Attempt> = of_it.collect();
-        attempts.sort_by(|a, b| a.external_execution_id.cmp(&b.external_execution_id));
-        attempts
+        // In their order: the groups of a run follow each other.
+        let mut identities: Vec<&Identity> = of_it.collect();
+        identities.dedup();
+        identities.into_iter().filter_map(|identity| state.attempt(identity)).collect()
     }
 
     /// What changed after the change with this number, at most `most`, in order; of each run only how it stands now.
     pub fn facts_after(&self, sequence: u64, most: usize) -> Vec<(u64, Fact)> {
         let state = self.lock();
         let changes = state.runs.changes_after(sequence);
-        let facts = changes.filter_map(|(sequence, identity, run)| {
-            let attempt = state.attempt(identity, run)?;
+        let facts = changes.filter_map(|(sequence, identity)| {
+            let attempt = state.attempt(identity)?;
             Some((sequence, Fact { execution_id: identity.execution.clone(), attempt }))
         });
         facts.take(most).collect()
@@ -170,7 +182,7 @@ impl Store {
         let from_it = |origin: &Origin| origin.peer.ip().to_canonical() == address;
         let fact = |origin: &Origin, silent: bool, ended: Option<Timestamp>, key: Option<&Key>| {
             let identity =
-                key.and_then(|key| if let Key::Run(identity) = key { Some(identity) } else { None });
+                key.and_then(|key| if let Key::Run(identity, _) = key { Some(identity) } else { None });
             ConnectionFact {
                 peer: origin.peer.to_string(),
                 door: origin.door.name(),

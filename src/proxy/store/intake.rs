@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::log::{Note, Record, TEXT_MAX};
 use super::runs::{Eviction, Final, Key, Source, Taken};
 use super::{Connection, Counts, InFlight, State, Store};
+use crate::proxy::exposition::identity::besides_identity;
 use crate::proxy::exposition::{Body as Series, Built, Labels, build};
 use crate::proxy::intake::{Body, Door, Intake, IntakeError, Origin};
 
@@ -47,10 +48,12 @@ pub(super) fn door_of(name: &str) -> Door {
     }
 }
 
-pub(super) fn key_of(built: &Built, group: Option<Labels>, source: &Source) -> Key {
+pub(super) fn key_of(built: &Built, group: Option<&Labels>, source: &Source) -> Key {
     match (&built.identity, group) {
-        (Some(identity), _) => Key::Run(identity.clone()),
-        (None, Some(group)) => Key::Group(group),
+        (Some(identity), group) => {
+            Key::Run(identity.clone(), group.map(besides_identity).unwrap_or_default())
+        }
+        (None, Some(group)) => Key::Group(group.clone()),
         (None, None) => Key::Connection(source.since_ms, source.connection),
     }
 }
@@ -59,8 +62,8 @@ fn taken(origin: Origin, body: Series, at_ms: i64) -> Taken {
     Taken { body: Arc::new(body), at_ms, source: Source::from(origin) }
 }
 
-fn final_of(taken: Taken, snapshot: bool) -> Final {
-    Final { taken, snapshot, segment: None, deliveries: Arc::default() }
+fn final_of(taken: Taken, snapshot: bool, group: Option<Labels>) -> Final {
+    Final { taken, snapshot, group, segment: None, deliveries: Arc::default() }
 }
 
 impl Store {
@@ -100,12 +103,14 @@ impl Store {
     /// A request of the push door. Returns when it survives power loss.
     pub async fn push(&self, push: Push) -> Result<Pushed, IntakeError> {
         let Some(built) = self.read(&push.text, &push.group)? else { return Ok(Pushed::Empty) };
-        let key = key_of(&built, Some(push.group.clone()), &Source::from(push.origin));
+        let key = key_of(&built, Some(&push.group), &Source::from(push.origin));
         let _turn = self.turns.take(&key).await;
         let now_ms = self.now_ms();
         let (before, at_ms) = {
             let runs = &self.lock().runs;
-            let before = runs.last(&key).map(|last| last.taken.body.clone());
+            // What came through another door, or to a group with other labels, is not added to.
+            let before = runs.last(&key).filter(|last| last.group.as_ref() == Some(&push.group));
+            let before = before.map(|last| last.taken.body.clone());
             (before, runs.time_of_request(&key, push.at.as_millisecond(), now_ms))
         };
         let (body, text) = match before.filter(|_| !push.replace) {
@@ -116,28 +121,25 @@ impl Store {
             }
             None => (built.body, push.text),
         };
-        let last = final_of(taken(push.origin, body, at_ms), false);
-        self.finish(&key, last, Some(push.group), text).await?;
+        let last = final_of(taken(push.origin, body, at_ms), false, Some(push.group));
+        self.finish(&key, last, text).await?;
         Ok(Pushed::Stored)
     }
 
     /// The owner of a group says that it is over. What is retained stays.
     pub fn end(&self, group: Labels) {
         let built = build(b"", &group, &self.interner);
-        let key = built.identity.map_or(Key::Group(group), Key::Run);
+        let key = match built.identity {
+            Some(identity) => Key::Run(identity, besides_identity(&group)),
+            None => Key::Group(group),
+        };
         let mut state = self.lock();
         state.runs.end(&key);
         self.tell(&state);
     }
 
     /// Writes a final body, then shows it.
-    async fn finish(
-        &self,
-        key: &Key,
-        last: Final,
-        group: Option<Labels>,
-        text: String,
-    ) -> Result<(), IntakeError> {
+    async fn finish(&self, key: &Key, last: Final, text: String) -> Result<(), IntakeError> {
         let written = if text.len() > TEXT_MAX {
             Err(IntakeError::Full(format!("{} bytes of text are more than {TEXT_MAX}", text.len())))
         } else if !last.snapshot && last.taken.body.bytes() > self.settings.memory_max {
@@ -151,7 +153,7 @@ impl Store {
                 since_ms: source.since_ms,
                 taken_ms: last.taken.at_ms,
                 snapshot: last.snapshot,
-                group,
+                group: last.group.clone(),
             };
             let payload = Record { note, text }.encode();
             self.make_room(payload.len() + last.taken.body.bytes(), payload.len());
@@ -256,8 +258,8 @@ impl Intake for Store {
             let connection = state.connections.get_mut(&body.origin.id);
             connection.map_or(at_ms, |connection| connection.time_of(at_ms))
         };
-        let last = final_of(taken(body.origin, built.body, at_ms), false);
-        self.finish(&key, last, None, body.text).await?;
+        let last = final_of(taken(body.origin, built.body, at_ms), false, None);
+        self.finish(&key, last, body.text).await?;
         if let Some(connection) = self.lock().connections.get_mut(&body.origin.id) {
             connection.pushed_ms = connection.pushed_ms.max(Some(at_ms));
         }
@@ -287,7 +289,7 @@ impl Intake for Store {
             }
             let text = taken.body.to_text();
             // Counted and logged; the application is gone and cannot be told.
-            let _ = self.finish(&key, final_of(taken, true), None, text).await;
+            let _ = self.finish(&key, final_of(taken, true, None), text).await;
         }
         let mut state = self.lock();
         state.runs.drop_live(&key, &source);

@@ -65,10 +65,10 @@ impl Store {
             connection: note.connection,
             since_ms: note.since_ms,
         };
-        let key = key_of(&built, note.group, &source);
+        let key = key_of(&built, note.group.as_ref(), &source);
         let taken = Taken { body: Arc::new(built.body), at_ms: note.taken_ms, source };
-        let (snapshot, segment) = (note.snapshot, Some(file.segment));
-        Found::Body(key, Box::new(Final { taken, snapshot, segment, deliveries: Arc::default() }))
+        let (snapshot, group, segment) = (note.snapshot, note.group, Some(file.segment));
+        Found::Body(key, Box::new(Final { taken, snapshot, group, segment, deliveries: Arc::default() }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of every run, and what of it is shown. Pure: every decision takes the time as an argument.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::scrapers::{Deliveries, ScraperId};
 use crate::proxy::exposition::{Body, Exposed, Identity, Labels};
 use crate::proxy::intake::{Door, Origin};
 
-/// Whose body it is. All doors of one run have the same.
+/// Whose body it is. All doors of one run have the same, but for push groups that say more than whose they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
-    /// It says so.
-    Run(Identity),
+    /// It says so, and what its push group says besides.
+    Run(Identity, Labels),
     /// A push group without the identity of a run.
     Group(Labels),
     /// A connection that tells nothing: its beginning in milliseconds since 1970, and its number.
@@ -62,13 +62,15 @@ pub struct Final {
     pub taken: Taken,
     /// Whether it is the last one before a connection died.
     pub snapshot: bool,
+    /// The group that it was pushed to.
+    pub group: Option<Labels>,
     /// File that holds it; none if it could not be written.
     pub segment: Option<Segment>,
     /// Who had it.
     pub deliveries: Arc<Deliveries>,
 }
 
-/// One run.
+/// One run, or one push group of it.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// Last body of a living connection.
@@ -77,8 +79,6 @@ pub struct Run {
     pub last: Option<Final>,
     /// Whether its group was deleted by its owner.
     pub ended: bool,
-    /// Number of its last change; 0 if there was none worth telling.
-    changed: u64,
 }
 
 impl Run {
@@ -130,13 +130,16 @@ pub enum Eviction {
 /// All runs.
 #[derive(Debug, Default)]
 pub struct Runs {
-    by_key: HashMap<Key, Run>,
+    /// All groups of a run stand together.
+    by_key: BTreeMap<Key, Run>,
     /// Final bodies by file.
     in_segment: BTreeMap<Segment, usize>,
     bytes: usize,
     evictions: BTreeMap<Eviction, u64>,
     /// The last change of each run that has an identity, by number.
-    changes: BTreeMap<u64, Key>,
+    changes: BTreeMap<u64, Identity>,
+    /// The same by run.
+    changed: BTreeMap<Identity, u64>,
     /// Number of the last change of all.
     sequence: u64,
 }
@@ -215,9 +218,8 @@ impl Runs {
         self.bytes = self.bytes.saturating_sub(live.body.bytes());
         if run.last.is_none() {
             self.forget(key);
-        } else {
-            self.change(key);
         }
+        self.change(key);
     }
 
     /// The last final body, unless its owner said that it is over: nothing is added to that.
@@ -233,6 +235,13 @@ impl Runs {
         }
     }
 
+    /// All groups of a run.
+    pub fn of_run<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Run> {
+        let from = Key::Run(identity.clone(), Labels::new());
+        let of_it = move |key: &Key| matches!(key, Key::Run(of, _) if of == identity);
+        self.by_key.range(from..).take_while(move |(key, _)| of_it(key)).map(|(_, run)| run)
+    }
+
     /// What is shown, with who had it where that counts.
     pub fn exposed(&self) -> (Vec<Exposed>, Vec<Arc<Deliveries>>) {
         let (mut bodies, mut deliveries) = (Vec::with_capacity(self.by_key.len()), Vec::new());
@@ -243,7 +252,8 @@ impl Runs {
                 body: taken.body.clone(),
                 taken_ms: Some(taken.at_ms),
                 since: seconds(taken.source.since_ms),
-                identified: matches!(key, Key::Run(_)),
+                // A series of one group may be one of another as well.
+                identified: matches!(key, Key::Run(identity, _) if self.of_run(identity).nth(1).is_none()),
             });
         }
         (bodies, deliveries)
@@ -327,21 +337,27 @@ impl Runs {
     }
 
     fn forget(&mut self, key: &Key) {
-        if let Some(run) = self.by_key.remove(key) {
-            self.changes.remove(&run.changed);
+        self.by_key.remove(key);
+        let Key::Run(identity, _) = key else { return };
+        if self.of_run(identity).next().is_some() {
+            return;
+        }
+        if let Some(number) = self.changed.remove(identity) {
+            self.changes.remove(&number);
         }
     }
 
     /// Something about a run that is told.
     fn change(&mut self, key: &Key) {
-        if !matches!(key, Key::Run(_)) {
+        let Key::Run(identity, _) = key else { return };
+        if self.of_run(identity).next().is_none() {
             return;
         }
-        let Some(run) = self.by_key.get_mut(key) else { return };
-        self.changes.remove(&run.changed);
         self.sequence += 1;
-        run.changed = self.sequence;
-        self.changes.insert(self.sequence, key.clone());
+        if let Some(former) = self.changed.insert(identity.clone(), self.sequence) {
+            self.changes.remove(&former);
+        }
+        self.changes.insert(self.sequence, identity.clone());
     }
 
     /// Number of the last change of all.
@@ -350,12 +366,9 @@ impl Runs {
     }
 
     /// The runs that changed after the change with this number, in the order of their last change.
-    pub fn changes_after(&self, sequence: u64) -> impl Iterator<Item = (u64, &Identity, &Run)> {
+    pub fn changes_after(&self, sequence: u64) -> impl Iterator<Item = (u64, &Identity)> {
         let after = (Bound::Excluded(sequence), Bound::Unbounded);
-        self.changes.range(after).filter_map(|(sequence, key)| match key {
-            Key::Run(identity) => Some((*sequence, identity, self.by_key.get(key)?)),
-            _ => None,
-        })
+        self.changes.range(after).map(|(sequence, identity)| (*sequence, identity))
     }
 
     fn release(&mut self, last: &Final) {
@@ -410,7 +423,7 @@ mod tests {
 
     fn key(execution: &str) -> Key {
         let (execution, external) = (execution.to_owned(), "p".to_owned());
-        Key::Run(Identity { execution, external, task: String::new() })
+        Key::Run(Identity { execution, external, task: String::new() }, Labels::new())
     }
 
     fn taken(text: &str, at_ms: i64, connection: u64) -> Taken {
@@ -421,7 +434,7 @@ mod tests {
 
     fn last(text: &str, at_ms: i64, segment: Segment) -> Final {
         let taken = taken(text, at_ms, 1);
-        Final { taken, snapshot: false, segment: Some(segment), deliveries: Arc::default() }
+        Final { taken, snapshot: false, group: None, segment: Some(segment), deliveries: Arc::default() }
     }
 
     fn shown(runs: &Runs) -> Vec<(i64, usize)> {
@@ -536,9 +549,7 @@ mod tests {
     fn of_each_run_only_the_last_change_is_told() {
         let mut runs = Runs::default();
         let told = |runs: &Runs, after| {
-            runs.changes_after(after)
-                .map(|(n, identity, _)| (n, identity.execution.clone()))
-                .collect::<Vec<_>>()
+            runs.changes_after(after).map(|(n, identity)| (n, identity.execution.clone())).collect::<Vec<_>>()
         };
         runs.live(&key("1"), taken("a 1\n", 10, 1));
         runs.live(&key("2"), taken("a 1\n", 10, 2));
@@ -555,6 +566,6 @@ mod tests {
         runs.drop_live(&key("1"), &source);
         assert_eq!(told(&runs, 0), [(5, "2".to_owned())]);
         runs.sweep(5000, 0, &[], RETENTION);
-        assert_eq!((runs.changes.len(), runs.by_key.len()), (0, 0));
+        assert_eq!((runs.changes.len(), runs.changed.len(), runs.by_key.len()), (0, 0, 0));
     }
 }

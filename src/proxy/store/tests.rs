@@ -2,6 +2,7 @@
 
 mod clock;
 mod crashes;
+mod groups;
 
 use std::collections::BTreeMap;
 use std::io;

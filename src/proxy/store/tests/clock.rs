@@ -146,6 +146,8 @@ fn any_event() -> impl Strategy<Value = Event> {
 struct Truth {
     live: Option<BTreeSet<String>>,
     last: Option<BTreeSet<String>>,
+    /// Whether the final one is of the push door: another one is not added to.
+    pushed: bool,
     /// Whether the live body came after the final one.
     lives: bool,
 }
@@ -153,8 +155,12 @@ struct Truth {
 impl Truth {
     fn happens(&mut self, event: Event, name: &str) {
         let one = BTreeSet::from([name.to_owned()]);
+        let broke = self.lives;
         match event {
-            Event::Post => self.finish(self.last.iter().flatten().cloned().chain(one).collect()),
+            Event::Post => {
+                let before = self.last.take().filter(|_| self.pushed);
+                self.finish(before.into_iter().flatten().chain(one).collect());
+            }
             Event::Put | Event::Final => self.finish(one),
             Event::Live => (self.live, self.lives) = (Some(one), true),
             Event::Break => {
@@ -164,6 +170,12 @@ impl Truth {
             }
             Event::Crash => (self.live, self.lives) = (None, false),
         }
+        self.pushed = match event {
+            Event::Post | Event::Put => true,
+            Event::Final => false,
+            Event::Break => self.pushed && !broke,
+            Event::Live | Event::Crash => self.pushed,
+        };
     }
 
     fn finish(&mut self, last: BTreeSet<String>) {

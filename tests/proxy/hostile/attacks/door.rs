@@ -90,7 +90,9 @@ pub async fn bombs(place: &Place) {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(&vec![b'#'; 1 << 20]).unwrap();
     let gzip = gzip.finish().unwrap().repeat(33);
-    let snappy = b"\xff\xff\xff\xff\x0f\x00a".to_vec();
+    let mut snappy = snap::write::FrameEncoder::new(Vec::new());
+    snappy.write_all(&vec![b'#'; 1 << 20]).unwrap();
+    let snappy = snappy.into_inner().unwrap().repeat(33);
     // A name of 4 MB, and a million series that have it.
     let name = [&[0x0a][..], &varint(4 << 20), &vec![b'a'; 4 << 20]].concat();
     let family = [name, b"\x22\x02\x12\x00".repeat(1 << 20)].concat();

@@ -176,7 +176,8 @@ async fn started_before_the_proxy(peer: &Peer, run: &Run, pause: &str) -> bool {
         ("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_MAXBACKOFF", pause),
         ("LOGGING_LEVEL_REACTOR_NETTY_TRANSPORT", "DEBUG"),
     ];
-    let mut task = App::start("boot27", run, doors, &[], &env);
+    // Long enough for some tries at the short pause, however slow the machine is.
+    let mut task = App::start("boot27", run, doors, &["--app.run-for=5s"], &env);
     task.says("Connect attempt to").await;
     gate.open().await;
     assert_eq!(task.ended().await.code(), Some(0), "metrics never fail a task");

@@ -216,23 +216,11 @@ impl Body {
         self.start
     }
 
-    /// The place of a family; `hint` is where it was looked for last, and is moved on.
-    pub(super) fn find(&self, name: &str, hint: &mut u32) -> Option<(&Arc<Family>, &[f64])> {
-        while let Some((family, _)) = self.families.get(*hint as usize) {
-            match family.name().cmp(name) {
-                std::cmp::Ordering::Less => *hint += 1,
-                std::cmp::Ordering::Equal => return self.at(*hint as usize),
-                std::cmp::Ordering::Greater => return None,
-            }
-        }
-        None
+    fn has(&self, name: &str) -> bool {
+        self.families.binary_search_by(|(family, _)| family.name().cmp(name)).is_ok()
     }
 
-    /// The same, anywhere.
-    pub(super) fn search(&self, name: &str) -> Option<(&Arc<Family>, &[f64])> {
-        self.at(self.families.binary_search_by(|(family, _)| family.name().cmp(name)).ok()?)
-    }
-
+    /// A family with its values.
     pub(super) fn at(&self, place: usize) -> Option<(&Arc<Family>, &[f64])> {
         let (family, from) = self.families.get(place)?;
         let from = *from as usize;
@@ -263,7 +251,7 @@ impl Body {
             start: self.start,
             new_bytes: self.new_bytes,
         };
-        copy.retain(|name| newer.search(name).is_none())
+        copy.retain(|name| !newer.has(name))
     }
 }
 

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::identity::group_labels;
 use super::*;
 
+mod merging;
+
 const CAPTURES: [(&str, &str, usize); 4] = [
     ("b27", include_str!("testdata/scrape-b27.prom"), 99),
     ("b32", include_str!("testdata/scrape-b32.prom"), 112),

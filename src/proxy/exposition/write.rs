@@ -8,22 +8,14 @@ use super::model::Family;
 use super::parse::Kind;
 
 /// Where the writing is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Cursor {
     out: usize,
     source: usize,
-    body: usize,
+    holder: usize,
     /// Whether the present family's head is written.
     headed: bool,
     ended: bool,
-    /// For each body where its last family was found.
-    hints: Vec<u32>,
-}
-
-impl Cursor {
-    pub(super) fn new(bodies: usize) -> Self {
-        Self { out: 0, source: 0, body: 0, headed: false, ended: false, hints: vec![0; bodies] }
-    }
 }
 
 /// What all lines of a body end with: made once, for thousands of families.
@@ -51,31 +43,26 @@ impl Merge {
             };
             let Some(source) = out.sources.get(self.cursor.source) else {
                 self.cursor.out += 1;
-                (self.cursor.source, self.cursor.body, self.cursor.headed) = (0, 0, false);
-                self.seen.clear();
+                (self.cursor.source, self.cursor.holder, self.cursor.headed) = (0, 0, false);
+                // To clear it would take as long as the largest family before needed.
+                self.seen = HashSet::new();
                 continue;
             };
-            let place = self.cursor.body;
-            let (Some(exposed), Some(tail)) = (self.bodies.get(place), self.tails.get(place)) else {
+            let holders = self.holders.get(source.holders.clone()).unwrap_or_default();
+            let Some(holder) = holders.get(self.cursor.holder) else {
                 self.cursor.source += 1;
-                self.cursor.body = 0;
+                self.cursor.holder = 0;
                 continue;
             };
-            let found = match (&source.only, self.cursor.hints.get_mut(place)) {
-                (None, Some(hint)) => exposed.body.find(&source.family, hint),
-                _ => exposed.body.search(&source.family),
+            self.cursor.holder += 1;
+            let place = holder.body as usize;
+            let (Some(exposed), Some(tail)) = (self.bodies.get(place), self.tails.get(place)) else {
+                continue;
             };
-            self.cursor.body += 1;
-            let Some((family, values)) = found else { continue };
+            let Some((family, values)) = exposed.body.at(holder.place as usize) else { continue };
             let seen = (self.check_seen && !exposed.identified).then_some(&mut self.seen);
-            let piece = Piece {
-                out,
-                only: source.only.as_deref(),
-                labels: &exposed.body.labels,
-                tail,
-                family,
-                values,
-            };
+            let only = source.in_part.then_some(&*out.name);
+            let piece = Piece { out, only, labels: &exposed.body.labels, tail, family, values };
             let (series, duplicates) = piece.write(to, self.format, &mut self.cursor.headed, seen);
             self.counts.series += series;
             self.counts.duplicates += duplicates;

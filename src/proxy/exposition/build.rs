@@ -226,7 +226,7 @@ impl<'a> Parsed<'a> {
         self.samples.sort_by_key(|sample| rank.get(sample.family).copied());
         let (mut families, mut values) =
             (Vec::with_capacity(order.len()), Vec::with_capacity(self.samples.len()));
-        let (mut start, mut new_bytes, mut rows) = (None, 0, Rows::new());
+        let (mut start, mut rows) = (None, Rows::new());
         for samples in self.samples.chunk_by(|a, b| a.family == b.family) {
             let Some(declared) = samples.first().and_then(|s| self.families.get(s.family)) else { continue };
             rows.begin(declared.name, declared.kind);
@@ -236,14 +236,13 @@ impl<'a> Parsed<'a> {
             let from = values.len();
             let (packed, twice) = rows.end(&help(declared), &mut values);
             report.duplicate += twice;
-            let (family, bytes) = interner.intern(packed);
-            new_bytes += bytes;
+            let family = interner.intern(packed);
             if declared.name == "process_start_time_seconds" {
                 start = values.get(from).copied().filter(|s| s.is_finite() && *s > 0.0);
             }
             families.push((family, u32::try_from(from).unwrap_or(u32::MAX)));
         }
-        Body { labels: labels.into(), families: families.into(), values: values.into(), start, new_bytes }
+        Body { labels: labels.into(), families: families.into(), values: values.into(), start }
     }
 }
 

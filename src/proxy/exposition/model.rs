@@ -5,6 +5,7 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::parse::Kind;
@@ -49,10 +50,15 @@ impl Family {
         Lines { rest, grouped: self.kind.is_compound() }
     }
 
+    /// Memory that it takes with its place in the [`Interner`].
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.text.len()
+        size_of::<Self>() + self.text.len() + PLACE
     }
 }
+
+/// Bytes of a kept family besides itself: the counts of its `Arc`, an entry of a set that is half full, what the
+/// allocator needs for two pieces.
+const PLACE: usize = 64;
 
 /// A family that may be known already: all in one text, which can be looked up and used again for the next one.
 #[derive(Debug)]
@@ -182,8 +188,6 @@ pub struct Body {
     pub(super) families: Box<[(Arc<Family>, u32)]>,
     pub(super) values: Box<[f64]>,
     pub(super) start: Option<f64>,
-    /// Bytes of the families that no other body had when this one came.
-    pub(super) new_bytes: usize,
 }
 
 impl Body {
@@ -197,13 +201,22 @@ impl Body {
         self.values.is_empty()
     }
 
-    /// Memory that it takes.
+    /// Number of families.
+    pub fn families(&self) -> usize {
+        self.families.len()
+    }
+
+    /// Memory that it takes for itself. Its families are counted by [`Interner::bytes`], for all bodies together.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.labels.len()
-            + size_of_val(&*self.families)
-            + size_of_val(&*self.values)
-            + self.new_bytes
+        size_of::<Self>() + self.labels.len() + size_of_val(&*self.families) + size_of_val(&*self.values)
+    }
+
+    /// Memory of the families that no other body has: what an [`Interner::sweep`] gives back when this one is gone. Only
+    /// for now, since others come and go, and not counted where two bodies that go together share a family.
+    pub fn alone_bytes(&self) -> usize {
+        // The interner has each as well.
+        let alone = self.families.iter().filter(|(family, _)| Arc::strong_count(family) <= 2);
+        alone.map(|(family, _)| family.bytes()).sum()
     }
 
     /// Bytes that the labels of every series take in a text, where they stand on each line.
@@ -249,7 +262,6 @@ impl Body {
             families: self.families.clone(),
             values: self.values.clone(),
             start: self.start,
-            new_bytes: self.new_bytes,
         };
         copy.retain(|name| !newer.has(name))
     }
@@ -259,6 +271,8 @@ impl Body {
 #[derive(Debug)]
 pub struct Interner {
     shards: Box<[Mutex<Shard>]>,
+    /// Of all kept families, changed where a shard is.
+    bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -270,33 +284,65 @@ struct Shard {
 
 /// Enough for the threads that parse.
 const SHARDS: usize = 16;
-/// A shard smaller than this is not swept.
+/// A shard smaller than this is not swept before another family comes.
 const SWEEP_MIN: usize = 256;
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), bytes: AtomicUsize::new(0) }
+    }
+}
+
+impl Shard {
+    /// Drops the families that no body has; returns their bytes.
+    fn sweep(&mut self) -> usize {
+        let mut bytes = 0;
+        // While the shard is locked nobody else can get one that only the shard has.
+        self.families.retain(|Known(family)| {
+            let kept = Arc::strong_count(family) > 1;
+            bytes += if kept { 0 } else { family.bytes() };
+            kept
+        });
+        self.sweep_at = (self.families.len() * 2).max(SWEEP_MIN);
+        // The room of a burst of names does not stay; that of a few comings and goings does.
+        if self.families.capacity() > 2 * self.sweep_at {
+            self.families.shrink_to(self.sweep_at);
+        }
+        bytes
     }
 }
 
 impl Interner {
-    /// The kept one that is equal to `family`, and the bytes that it adds.
-    pub(super) fn intern(&self, family: &Packed) -> (Arc<Family>, usize) {
+    /// The kept one that is equal to `family`.
+    pub(super) fn intern(&self, family: &Packed) -> Arc<Family> {
         let name = family.text.as_bytes().get(1..family.name_end).unwrap_or_default();
         let place = name.iter().fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add((*b).into())) % SHARDS;
-        let Some(shard) = self.shards.get(place) else { return (Arc::new(family.keep()), 0) };
+        let Some(shard) = self.shards.get(place) else { return Arc::new(family.keep()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shard.families.get(family.text.as_str()) {
-            return (known.0.clone(), 0);
+            return known.0.clone();
         }
         if shard.families.len() >= shard.sweep_at {
-            shard.families.retain(|family| Arc::strong_count(&family.0) > 1);
-            shard.sweep_at = (shard.families.len() * 2).max(SWEEP_MIN);
+            self.bytes.fetch_sub(shard.sweep(), Ordering::Relaxed);
         }
         let family = Arc::new(family.keep());
+        self.bytes.fetch_add(family.bytes(), Ordering::Relaxed);
         shard.families.insert(Known(family.clone()));
-        let bytes = family.bytes();
-        (family, bytes)
+        family
+    }
+
+    /// Drops the families that no body has any more. Otherwise that is only looked for when there are twice as many as
+    /// the last time. Goes through all of them: to be called when much has gone, not for every body.
+    pub fn sweep(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            self.bytes.fetch_sub(shard.sweep(), Ordering::Relaxed);
+        }
+    }
+
+    /// Memory of all families that are kept, those that no body has any more among them until they are swept.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Distinct families that are kept.

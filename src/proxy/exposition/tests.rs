@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::identity::group_labels;
 use super::*;
 
+mod memory;
 mod merging;
 
 const CAPTURES: [(&str, &str, usize); 4] = [
@@ -184,18 +185,6 @@ fn a_group_wins_over_a_body_and_stays_through_its_text() {
         text,
         "# TYPE a untyped\na{task_execution_id=\"7\",task_external_execution_id=\"p\\\"q\",task_name=\"t\",y=\"1\"} 1.0\n"
     );
-}
-
-#[test]
-fn families_that_bodies_have_alike_are_kept_once() {
-    let interner = Interner::default();
-    let texts: Vec<String> =
-        (0..100).map(|i| CAPTURES[2].1.replace("mytask-42-abc", &format!("mytask-42-{i}"))).collect();
-    let bodies: Vec<_> = texts.iter().map(|t| build(t.as_bytes(), &Labels::new(), &interner).body).collect();
-    assert!(bodies[99].new_bytes < 1024, "{}", bodies[99].new_bytes);
-    assert!(bodies[99].bytes() < 6 * 1024, "{}", bodies[99].bytes());
-    drop(bodies);
-    assert!(interner.len() < 200);
 }
 
 fn sample() -> impl Strategy<Value = String> {

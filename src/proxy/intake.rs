@@ -1,10 +1,9 @@
 //! What a door hands to the store: bodies, and how connections begin and end.
 //!
-//! The order of the calls for one connection: `connected`; any number of `live_body` and `final_push`; `closed`, once,
-//! after every `final_push` has returned.
+//! The order of the calls for one connection: `connected`; any number of `live_body` and of `read` with its `final_push`;
+//! `closed`, once, after every `final_push` has returned.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -68,36 +67,33 @@ pub enum IntakeError {
     Store(String),
 }
 
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It survives power loss.
+    Stored,
+    /// It has not a single sample, and changes nothing.
+    Empty,
+}
+
 /// The store, as the doors see it.
 pub trait Intake: Send + Sync + 'static {
+    /// A final body that was read.
+    type Ready: Send + 'static;
+
     /// An application is there.
     fn connected(&self, origin: Origin);
 
     /// Keeps `body` as the last known one of a living application, instead of its former one.
     fn live_body(&self, body: Body);
 
-    /// Keeps `body` as the final one. Returns when it survives power loss: only then is it acknowledged.
-    fn final_push(&self, body: Body) -> impl Future<Output = Result<(), IntakeError>> + Send;
+    /// Reads a final body: work that is not for the threads of the sockets. Its text is not needed any more.
+    fn read(&self, body: Body) -> Result<Self::Ready, IntakeError>;
+
+    /// Keeps what was read as the final body. Returns when it survives power loss: only then is it acknowledged.
+    fn final_push(&self, body: Self::Ready) -> impl Future<Output = Result<Pushed, IntakeError>> + Send;
 
     /// The connection is over. If none of its pushes was taken, its last live body becomes the final one, marked as a
     /// snapshot. Returns when that survives power loss.
     fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send;
-}
-
-impl<I: Intake> Intake for Arc<I> {
-    fn connected(&self, origin: Origin) {
-        I::connected(self, origin);
-    }
-
-    fn live_body(&self, body: Body) {
-        I::live_body(self, body);
-    }
-
-    fn final_push(&self, body: Body) -> impl Future<Output = Result<(), IntakeError>> + Send {
-        I::final_push(self, body)
-    }
-
-    fn closed(&self, origin: Origin, at: Timestamp) -> impl Future<Output = ()> + Send {
-        I::closed(self, origin, at)
-    }
 }

@@ -24,9 +24,9 @@ use super::exposition::parse::is_label_name;
 use super::exposition::protobuf::{self, NotText};
 use super::flood::Flood;
 use super::http::delivery::Peer;
-use super::intake::{Door, IntakeError, Origin};
+use super::intake::{Door, IntakeError, Origin, Pushed};
 use super::metrics::{Metrics, Outcome};
-use super::store::{Clock, Push, Pushed, Store};
+use super::store::{Clock, Push, Store};
 
 /// Limits of the push door.
 #[derive(Clone, Copy, Debug)]
@@ -183,10 +183,10 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
     drop(body);
     let id = door.next.fetch_add(1, Ordering::Relaxed);
     let origin = Origin { id, door: Door::Push, peer, since };
-    let push = Push { origin, at: (door.clock)(), group, text, replace };
+    let push = Push { origin, at: (door.clock)(), group, text: text.into_bytes(), replace };
     let store = door.store.clone();
     // A client that goes away meanwhile does not undo what is on its way to the disk.
-    let stored = tokio::spawn(async move { store.push(push).await });
+    let stored = tokio::spawn(async move { store.push(store.read_push(push)?).await });
     let gone = |_| Err(IntakeError::Store("the proxy ends".to_owned()));
     let pushed = stored.await.unwrap_or_else(gone).map_err(|error| match error {
         IntakeError::Invalid(_) => bad(error.to_string()),

@@ -1,6 +1,7 @@
 //! The sockets: accepts applications over TCP and websocket and gives each a session.
 
 mod connection;
+mod room;
 pub mod transport;
 
 use std::net::SocketAddr;
@@ -9,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use jiff::Timestamp;
+use tokio::io::{Interest, Ready};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::room::Room;
 use self::transport::Transport;
 use super::crypto::KeyPair;
 use super::crypto::pool::Pool;
@@ -75,12 +79,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Ended connections come back at once, elsewhere; not all in the same moment.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// How often is looked whether a connection that waits still has another side.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// What all connections share.
 #[derive(Debug)]
 struct Shared<I> {
     intake: I,
     keys: Arc<KeyPair>,
     pool: Pool,
+    room: Room,
     settings: Settings,
     clock: Opaque<Clock>,
     metrics: Arc<Metrics>,
@@ -133,6 +141,7 @@ pub async fn serve<I: Intake>(
         intake,
         pool: Pool::start(keys.clone(), settings.threads, settings.text_limit)?,
         keys,
+        room: Room::default(),
         slots: Semaphore::new(settings.connections_max),
         rate: Rate::new(settings.burst, settings.per_second),
         settings,
@@ -209,8 +218,15 @@ async fn admit<I: Intake>(
             if let Some(left_out) = shared.flood.lets("held", Instant::now()) {
                 tracing::info!(peer = %origin.peer, left_out, "over a limit: the connection waits");
             }
-            sleep(pause.unwrap_or_default()).await;
-            shared.slots.acquire().await.ok()?
+            let turn = async {
+                sleep(pause.unwrap_or_default()).await;
+                shared.slots.acquire().await.ok()
+            };
+            tokio::select! {
+                slot = turn => slot?,
+                // Nobody waits any more: the socket is free for others at once.
+                () = left(&stream) => return None,
+            }
         }
     };
     let wait = shared.settings.session.setup_wait;
@@ -232,6 +248,16 @@ async fn admit<I: Intake>(
             }
             None
         }
+    }
+}
+
+/// Returns some time after the other side has ended, whatever it sent before.
+async fn left(stream: &TcpStream) {
+    let ended = |ready: Option<std::io::Result<Ready>>| {
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+    };
+    while !ended(stream.ready(Interest::READABLE).now_or_never()) {
+        sleep(LOOK).await;
     }
 }
 

@@ -246,6 +246,11 @@ impl Session {
         }
     }
 
+    /// Bytes of fragments whose rest has not come.
+    pub const fn held(&self) -> usize {
+        self.parts.held()
+    }
+
     /// The connection is gone: nothing more can be sent. Pushes on their way go on.
     pub fn on_closed(&mut self) {
         self.phase = Phase::Closed;

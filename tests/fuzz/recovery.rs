@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use millrace::proxy::store::disk::{Append, Disk};
-use millrace::proxy::store::log::{Log, Note, Record};
+use millrace::proxy::store::log::{Log, Note, encode, pack};
 use millrace::proxy::store::{Settings, Store};
 
 use crate::engine::{Target, fuzz, hash, size};
@@ -54,7 +54,8 @@ impl Append for Open {
     }
 }
 
-fn record(i: u8) -> Record {
+/// A record's payload.
+fn record(i: u8) -> Vec<u8> {
     let note = Note {
         door: ["tcp", "websocket", "push"][usize::from(i) % 3].to_owned(),
         peer: "10.0.0.1:4000".to_owned(),
@@ -64,7 +65,8 @@ fn record(i: u8) -> Record {
         snapshot: i.is_multiple_of(4),
         group: (i % 3 == 2).then(|| [("job".to_owned(), "t".to_owned())].into()),
     };
-    Record { note, text: format!("a{{task_execution_id=\"{i}\",task_external_execution_id=\"p\"}} {i}\n") }
+    let text = format!("a{{task_execution_id=\"{i}\",task_external_execution_id=\"p\"}} {i}\n");
+    encode(&note, &pack(text.as_bytes()))
 }
 
 /// Names with their content: two files of a log and one that nobody knows.
@@ -72,7 +74,7 @@ fn real() -> Vec<(String, Vec<u8>)> {
     let disk = Memory::default();
     let (mut log, _) = Log::open(Arc::new(disk.clone()), 300).unwrap();
     for group in [&[1, 2, 3][..], &[4], &[5, 6]] {
-        log.commit(&group.iter().map(|i| record(*i).encode()).collect::<Vec<_>>()).unwrap();
+        log.commit(&group.iter().map(|i| record(*i)).collect::<Vec<_>>()).unwrap();
     }
     let mut files: Vec<_> = disk.0.lock().unwrap().clone().into_iter().collect();
     files.push(("lost+found".to_owned(), b"of somebody else".to_vec()));
@@ -151,14 +153,14 @@ fn run(real: &[(String, Vec<u8>)], input: &[u8]) -> u64 {
     let disk = Memory(Arc::new(Mutex::new(files.clone())));
     let (mut log, _) = Log::open(Arc::new(disk.clone()), 300).unwrap();
     let (before, damaged) = found(&disk);
-    log.commit(&[record(99).encode()]).unwrap_or_else(|error| panic!("cannot go on: {error}"));
+    log.commit(&[record(99)]).unwrap_or_else(|error| panic!("cannot go on: {error}"));
     drop(log);
     // What was there is untouched.
     for (name, content) in &files {
         assert_eq!(disk.0.lock().unwrap().get(name), Some(content), "{name}");
     }
     let (after, damaged_after) = found(&disk);
-    assert!(after.contains(&record(99).encode()), "what was acknowledged is lost");
+    assert!(after.contains(&record(99)), "what was acknowledged is lost");
     assert!(before.iter().all(|payload| after.contains(payload)));
     assert_eq!(damaged_after, damaged);
     let kind = (before.len().min(8), damaged.min(8), files.len());

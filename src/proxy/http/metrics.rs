@@ -92,6 +92,7 @@ impl Collector for Collected {
             "Final bodies that could not be written",
             &counts.unwritten,
         )?;
+        counter(to, "millrace_proxy_store_refused", "Live bodies that cannot be kept", &counts.refused)?;
         counter(to, "millrace_proxy_store_no_room", "Live bodies dropped for want of room", &counts.no_room)?;
         let help = "Requests of scrapers beyond those that are waited for";
         counter(to, "millrace_proxy_scrapers_ignored", help, &counts.unknown_scrapers)?;

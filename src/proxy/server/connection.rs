@@ -8,11 +8,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
+use super::room::{NoRoom, Room, Share};
 use super::transport::{Incoming, Transport, is_late};
 use super::{LEAVE, Shared, Stage, until};
 use crate::proxy::crypto::OpenError;
 use crate::proxy::crypto::pool::Urgency;
-use crate::proxy::intake::{Body, Intake, Origin};
+use crate::proxy::intake::{Body, Intake, IntakeError, Origin, Pushed};
 use crate::proxy::metrics::{Outcome, PullEnd};
 use crate::proxy::session::{Effect, Note, Session};
 use crate::proxy::wire::{Frame, Payload};
@@ -20,15 +21,25 @@ use crate::proxy::wire::{Frame, Payload};
 /// A push is stored, or is not.
 struct Done {
     answer: Option<u32>,
+    bytes: usize,
     result: Result<(), String>,
+}
+
+/// An answer that is opened and kept.
+struct Opening {
+    bytes: usize,
+    done: oneshot::Receiver<()>,
 }
 
 struct Connection<I> {
     shared: Arc<Shared<I>>,
     origin: Origin,
     pushes: JoinSet<Done>,
-    /// Tells when the last answer is opened and kept: behind many others, answers must not pile up.
-    opening: Option<oneshot::Receiver<()>>,
+    /// The last answer: behind many others, answers must not pile up.
+    opening: Option<Opening>,
+    /// Bytes of that answer and of the pushes.
+    in_work: usize,
+    share: Share,
     /// The client is known to the intake.
     known: bool,
     /// When the pull that is not answered yet was sent.
@@ -37,9 +48,16 @@ struct Connection<I> {
 
 /// Serves the connection until it ends. Returns when all that it brought is stored.
 pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, origin: Origin) {
-    let pushes = JoinSet::new();
-    let mut connection =
-        Connection { shared: shared.clone(), origin, pushes, opening: None, known: false, asked: None };
+    let mut connection = Connection {
+        shared: shared.clone(),
+        origin,
+        pushes: JoinSet::new(),
+        opening: None,
+        in_work: 0,
+        share: Share::default(),
+        known: false,
+        asked: None,
+    };
     // Any mixture that differs from one connection to the next does.
     let random = shared.seed ^ origin.id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut session = Session::new(shared.settings.session, shared.keys.public(), random, Instant::now());
@@ -47,9 +65,10 @@ pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, o
         Box::pin(transport.close()).await;
     }
     session.on_closed();
+    drop(session);
     connection.pull_ended(PullEnd::Closed);
     while connection.pushes.join_next().await.is_some() {}
-    opened(&mut connection.opening).await;
+    let _ = opened(&mut connection.opening).await;
     if connection.known {
         // Its own memory, that only the end of a connection needs.
         Box::pin(shared.intake.closed(origin, (shared.clock.0)())).await;
@@ -68,14 +87,25 @@ impl<I: Intake> Connection<I> {
         };
         tokio::pin!(leave);
         while let Some(timer) = session.next_timer() {
+            let held = self.in_work + session.held();
             let effects = tokio::select! {
-                incoming = transport.read() => match incoming {
-                    Some(frames) => frames.into_iter().flat_map(|frame| self.heard(session, frame)).collect(),
-                    None => return ControlFlow::Continue(()),
+                incoming = received(&mut self.share, &self.shared.room, held, transport) => match incoming {
+                    Ok(Some(frames)) => frames.into_iter().flat_map(|f| self.heard(session, f)).collect(),
+                    Ok(None) => return ControlFlow::Continue(()),
+                    Err(NoRoom) => {
+                        self.no_room();
+                        return ControlFlow::Break(());
+                    }
                 },
-                () = opened(&mut self.opening), if self.opening.is_some() => continue,
+                bytes = opened(&mut self.opening), if self.opening.is_some() => {
+                    self.in_work -= bytes;
+                    continue;
+                }
                 Some(done) = self.pushes.join_next() => match done {
-                    Ok(Done { answer, result }) => session.on_stored(answer, result),
+                    Ok(Done { answer, bytes, result }) => {
+                        self.in_work -= bytes;
+                        session.on_stored(answer, result)
+                    }
                     Err(error) => {
                         tracing::error!(%error, "work on a push ended early");
                         return ControlFlow::Break(());
@@ -117,6 +147,17 @@ impl<I: Intake> Connection<I> {
         }
         let sent = frames.is_empty() || self.write(transport, &frames).await;
         if close || !sent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn no_room(&self) {
+        self.shared.metrics.event("no_room");
+        if let Some(left_out) = self.shared.flood.lets("no room", Instant::now()) {
+            tracing::warn!(
+                peer = %self.origin.peer,
+                left_out,
+                "too much is sent at the same time: a connection that waited for room is ended"
+            );
+        }
     }
 
     /// Whether it was taken.
@@ -184,7 +225,9 @@ impl<I: Intake> Connection<I> {
             return shared.metrics.pull(Outcome::skipped);
         }
         let (done, opening) = oneshot::channel();
-        self.opening = Some(opening);
+        let bytes = payload.size();
+        self.opening = Some(Opening { bytes, done: opening });
+        self.in_work += bytes;
         let start = Instant::now();
         let body = self.body(String::new(), (shared.clock.0)());
         // Reading the text is work as well: it stays on the pool's thread, and the threads of the sockets stay free.
@@ -214,13 +257,16 @@ impl<I: Intake> Connection<I> {
 
     fn pushed(&mut self, payload: Payload, answer: Option<u32>) {
         let (shared, arrived) = (self.shared.clone(), Instant::now());
-        let body = self.body(String::new(), (shared.clock.0)());
+        let (body, bytes) = (self.body(String::new(), (shared.clock.0)()), payload.size());
+        self.in_work += bytes;
         self.pushes.spawn(async move {
             let Origin { peer, door, .. } = body.origin;
-            let (outcome, result) = match shared.open(Urgency::Push, payload).await {
-                Err(error) => (Outcome::unreadable, Err(error.to_string())),
-                Ok(text) => match shared.intake.final_push(Body { text, ..body }).await {
-                    Ok(()) => (Outcome::success, Ok(())),
+            let (outcome, result) = match read(&shared, payload, body).await {
+                Err(NotRead::Sealed(error)) => (Outcome::unreadable, Err(error.to_string())),
+                Err(NotRead::Body(error)) => (Outcome::refused, Err(error.to_string())),
+                Ok(ready) => match shared.intake.final_push(ready).await {
+                    Ok(Pushed::Stored) => (Outcome::success, Ok(())),
+                    Ok(Pushed::Empty) => (Outcome::empty, Ok(())),
                     Err(error) => (Outcome::refused, Err(error.to_string())),
                 },
             };
@@ -233,30 +279,49 @@ impl<I: Intake> Connection<I> {
                     }
                 }
             }
-            Done { answer, result }
+            Done { answer, bytes, result }
         });
     }
 }
 
-/// Returns when the last answer is kept, or is known to be none.
-async fn opened(opening: &mut Option<oneshot::Receiver<()>>) {
-    if let Some(last) = opening {
-        // Dropped without a word by work that ended early.
-        let _ = last.await;
-        *opening = None;
-    }
+/// Reads when there is room for what may come.
+async fn received(
+    share: &mut Share,
+    room: &Room,
+    held: usize,
+    transport: &mut Transport,
+) -> Result<Option<Vec<Incoming>>, NoRoom> {
+    share.fit(held + transport.held(), room).await?;
+    Ok(transport.read().await)
 }
 
-impl<I> Shared<I> {
-    async fn open(&self, urgency: Urgency, payload: Payload) -> Result<String, OpenError> {
-        let (start, (sender, receiver)) = (Instant::now(), oneshot::channel());
-        self.pool.open(urgency, payload, move |text| {
-            // Who waited may be gone.
-            let _ = sender.send(text);
-        });
-        // The pool lives as long as this and drops nothing.
-        let text = receiver.await.unwrap_or(Err(OpenError::Cipher));
-        self.metrics.opened(&text, start.elapsed());
-        text
-    }
+/// Returns when the last answer is kept, or is known to be none; how large it was.
+async fn opened(opening: &mut Option<Opening>) -> usize {
+    let Some(last) = opening else { return 0 };
+    // Dropped without a word by work that ended early.
+    let _ = (&mut last.done).await;
+    opening.take().map_or(0, |last| last.bytes)
+}
+
+/// Why a push was not read.
+enum NotRead {
+    Sealed(OpenError),
+    Body(IntakeError),
+}
+
+/// Opens and reads a push, on a thread of the pool: its text has no place in memory while it waits for the disk.
+async fn read<I: Intake>(shared: &Arc<Shared<I>>, payload: Payload, body: Body) -> Result<I::Ready, NotRead> {
+    let (start, (sender, receiver)) = (Instant::now(), oneshot::channel());
+    let work = shared.clone();
+    shared.pool.open(Urgency::Push, payload, move |text| {
+        work.metrics.opened(&text, start.elapsed());
+        let ready = match text {
+            Ok(text) => work.intake.read(Body { text, ..body }).map_err(NotRead::Body),
+            Err(error) => Err(NotRead::Sealed(error)),
+        };
+        // Who waited may be gone.
+        let _ = sender.send(ready);
+    });
+    // The pool lives as long as this and drops nothing; work that ended early sends nothing.
+    receiver.await.unwrap_or(Err(NotRead::Sealed(OpenError::Cipher)))
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::*;
 use crate::proxy::captures::{hex, vectors};
 use crate::proxy::crypto::tests::{seal, test_key};
-use crate::proxy::intake::{Body, IntakeError};
+use crate::proxy::intake::{Body, IntakeError, Pushed};
 use crate::proxy::wire::{Frame, Payload, decode, enframe};
 
 /// What the store was told, in words; the disk is as slow as the test wants.
@@ -56,7 +56,13 @@ impl Intake for Recorder {
         self.tell(format!("{} live {}", body.origin.id, body.text));
     }
 
-    async fn final_push(&self, body: Body) -> Result<(), IntakeError> {
+    type Ready = Body;
+
+    fn read(&self, body: Body) -> Result<Body, IntakeError> {
+        Ok(body)
+    }
+
+    async fn final_push(&self, body: Body) -> Result<Pushed, IntakeError> {
         if self.slow.load(Ordering::SeqCst) {
             self.tell(format!("{} arrived", body.origin.id));
             self.disk.notified().await;
@@ -65,7 +71,7 @@ impl Intake for Recorder {
             return Err(IntakeError::Full("the disk is full".to_owned()));
         }
         self.tell(format!("{} final {}", body.origin.id, body.text));
-        Ok(())
+        Ok(Pushed::Stored)
     }
 
     async fn closed(&self, origin: Origin, _: Timestamp) {

@@ -1,11 +1,14 @@
 //! Frames over a socket. On TCP each has its length before it; over websocket each is one binary message.
 
-use std::io::ErrorKind;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -28,7 +31,7 @@ const FRAME_EXTRA: usize = 64 << 10;
 /// The longest message that RSocket has; what a payload may have is less, and for the session to say.
 const MESSAGE_MAX: usize = 1 << 24;
 /// Read at once: on the stack on TCP, held by each connection on websocket.
-const READ: usize = 16 << 10;
+const READ: u64 = 16 << 10;
 const WEBSOCKET_READ: usize = 2 << 10;
 
 /// An open socket.
@@ -37,7 +40,7 @@ pub enum Transport {
     /// With what was read of the next frame.
     Tcp(TcpStream, Deframer),
     /// After the upgrade.
-    Websocket(Box<WebSocketStream<TcpStream>>),
+    Websocket(Box<WebSocketStream<Rationed>>),
 }
 
 impl Transport {
@@ -52,22 +55,36 @@ impl Transport {
             .max_message_size(Some(MESSAGE_MAX))
             .max_frame_size(Some(MESSAGE_MAX));
         // Thousands of connections over TCP shall not have room for it in their tasks.
+        let stream = Rationed::new(stream);
         let stream = Box::pin(accept_async_with_config(stream, Some(config))).await?;
         Ok(Self::Websocket(Box::new(stream)))
     }
 
-    /// The next frames; `None` when the other side has ended. May be dropped and called again.
+    /// Bytes of what is not whole.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Tcp(_, deframer) => deframer.held(),
+            Self::Websocket(stream) => stream.get_ref().since_message,
+        }
+    }
+
+    /// The next frames: none if only a part of one came, [`READ`] bytes of it at most. `None` when the other side has
+    /// ended. May be dropped and called again.
     pub async fn read(&mut self) -> Option<Vec<Incoming>> {
         match self {
-            Self::Tcp(stream, deframer) => loop {
+            Self::Tcp(stream, deframer) => {
                 stream.readable().await.ok()?;
-                let frames = read_ready(stream, deframer)?;
-                if !frames.is_empty() {
-                    return Some(frames);
-                }
-            },
+                read_ready(stream, deframer)
+            }
             Self::Websocket(stream) => loop {
-                match stream.next().await? {
+                stream.get_mut().stream.set_limit(READ);
+                let next = poll_fn(|cx| match stream.poll_next_unpin(cx) {
+                    Poll::Pending if stream.get_ref().stream.limit() == 0 => Poll::Ready(None),
+                    next => next.map(Some),
+                });
+                let Some(message) = next.await else { return Some(Vec::new()) };
+                stream.get_mut().since_message = 0;
+                match message? {
                     Ok(Message::Binary(bytes)) => return Some(vec![decode(bytes)]),
                     Ok(Message::Text(_)) => return Some(no_frame("a text message instead")),
                     // The library answers pings and closes.
@@ -140,6 +157,52 @@ pub fn is_late(error: &Error) -> bool {
     matches!(error, Error::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
+/// A socket that is read from no further than it is allowed to: a library that puts messages together would go on until
+/// one is whole.
+#[derive(Debug)]
+pub struct Rationed {
+    stream: Take<TcpStream>,
+    /// So many bytes were read since the last whole message.
+    since_message: usize,
+}
+
+impl Rationed {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream: stream.take(READ), since_message: 0 }
+    }
+}
+
+impl AsyncRead for Rationed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.stream.limit() == 0 {
+            // Whoever set the limit looks for this.
+            return Poll::Pending;
+        }
+        let before = to.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, to);
+        self.since_message += to.filled().len().saturating_sub(before);
+        read
+    }
+}
+
+impl AsyncWrite for Rationed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.stream.get_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
+    }
+}
+
 fn no_frame(what: &'static str) -> Vec<Incoming> {
     vec![Err(Malformed { stream: 0, kind: 0, what })]
 }
@@ -152,7 +215,7 @@ fn encoded(frame: &Frame) -> Bytes {
 
 /// Reads what is there, into the stack: idle connections hold no buffer.
 fn read_ready(stream: &TcpStream, deframer: &mut Deframer) -> Option<Vec<Incoming>> {
-    let mut buffer = [0; READ];
+    let mut buffer = [0; READ as usize];
     let mut frames = Vec::new();
     match stream.try_read(&mut buffer) {
         Ok(0) => return None,

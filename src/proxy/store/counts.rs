@@ -20,6 +20,8 @@ pub struct Counts {
     pub damaged: AtomicU64,
     /// Final bodies that could not be written.
     pub unwritten: AtomicU64,
+    /// Live bodies that cannot be kept: unreadable, or more than is taken of one.
+    pub refused: AtomicU64,
     /// Live bodies for which there was no room.
     pub no_room: AtomicU64,
     /// Requests of scrapers beyond those that are waited for.

@@ -5,16 +5,22 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::log::{Note, Record, TEXT_MAX};
-use super::runs::{Eviction, Final, Key, Source, Taken};
+use super::commit::Written;
+use super::log::Segment;
+use super::log::{self, Note, TEXT_MAX};
+use super::runs::{self, Eviction, Final, Key, Source, Taken};
 use super::{Connection, Counts, InFlight, State, Store};
 use crate::proxy::exposition::identity::besides_identity;
 use crate::proxy::exposition::{Body as Series, Built, Labels, build};
-use crate::proxy::intake::{Body, Door, Intake, IntakeError, Origin};
+use crate::proxy::intake::{Body, Door, Intake, IntakeError, Origin, Pushed};
 
+/// Metric names in one body: each is a family that every scrape decides about.
+const FAMILIES_MAX: usize = 20_000;
+/// Series in one body.
+const SERIES_MAX: usize = 500_000;
 /// Bytes that the labels of every series may take in a text. They stand once in memory, and in a path of the push door:
 /// a long one and very many series would be an exposition without end.
-const LABELS_MAX: usize = 128 << 20;
+const LABELS_MAX: usize = 64 << 20;
 
 /// One request of the push door.
 #[derive(Clone, Debug)]
@@ -25,19 +31,31 @@ pub struct Push {
     pub at: Timestamp,
     /// The grouping, as labels.
     pub group: Labels,
-    /// The exposition.
-    pub text: String,
+    /// The exposition. Lines that are not UTF-8 are dropped alone.
+    pub text: Vec<u8>,
     /// Whether families that it does not have are gone (PUT), or stay (POST).
     pub replace: bool,
 }
 
-/// What became of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It survives power loss.
-    Stored,
-    /// It has not a single sample, and changes nothing.
-    Empty,
+/// A final body that was read.
+pub struct Ready {
+    origin: Origin,
+    at: Timestamp,
+    /// None if there is not a single sample.
+    content: Option<Content>,
+}
+
+/// A request of the push door that was read.
+pub struct ReadyPush {
+    ready: Ready,
+    group: Labels,
+    replace: bool,
+}
+
+/// A body, and its text as it is stored.
+struct Content {
+    built: Built,
+    packed: Vec<u8>,
 }
 
 pub(super) fn door_of(name: &str) -> Door {
@@ -68,8 +86,8 @@ fn final_of(taken: Taken, snapshot: bool, group: Option<Labels>) -> Final {
 
 impl Store {
     /// A body, with the families that are kept, and the number of series of the others.
-    pub(super) fn built(&self, text: &str, group: &Labels) -> (Built, usize) {
-        let built = build(text.as_bytes(), group, &self.interner);
+    pub(super) fn built(&self, text: &[u8], group: &Labels) -> (Built, usize) {
+        let built = build(text, group, &self.interner);
         let filter = &self.settings.filter;
         if filter.is_open() {
             return (built, 0);
@@ -81,7 +99,7 @@ impl Store {
     }
 
     /// Reads a body; none if there is no sample in it. Not a single one in a text that has some lines is an error.
-    fn read(&self, text: &str, group: &Labels) -> Result<Option<Built>, IntakeError> {
+    fn built_whole(&self, text: &[u8], group: &Labels) -> Result<Option<Built>, IntakeError> {
         let (built, dropped) = self.built(text, group);
         Counts::add(&self.counts.invalid, built.report.invalid);
         Counts::add(&self.counts.duplicate, built.report.duplicate);
@@ -92,38 +110,79 @@ impl Store {
         if empty && built.report.invalid > 0 {
             return Err(IntakeError::Invalid(format!("{} lines cannot be read", built.report.invalid)));
         }
-        if built.body.label_bytes() > LABELS_MAX {
-            return Err(IntakeError::Full(format!(
-                "the labels that all its series have would take more than {LABELS_MAX} bytes"
-            )));
+        for (what, found, most) in [
+            ("metric names", built.body.families(), FAMILIES_MAX),
+            ("series", built.body.series(), SERIES_MAX),
+            ("bytes in the labels that all its series have", built.body.label_bytes(), LABELS_MAX),
+        ] {
+            if found > most {
+                return Err(IntakeError::Full(format!("{found} {what}; the most that is taken is {most}")));
+            }
         }
         Ok((!empty).then_some(built))
     }
 
+    /// Reads a final body.
+    fn ready(
+        &self,
+        origin: Origin,
+        at: Timestamp,
+        text: &[u8],
+        group: &Labels,
+    ) -> Result<Ready, IntakeError> {
+        let built = self.built_whole(text, group)?;
+        let content = built.map(|built| Ok(Content { built, packed: packed(text)? })).transpose()?;
+        Ok(Ready { origin, at, content })
+    }
+
+    /// Reads a request of the push door: work that is not for the threads of the sockets.
+    pub fn read_push(&self, push: Push) -> Result<ReadyPush, IntakeError> {
+        let Push { origin, at, group, text, replace } = push;
+        Ok(ReadyPush { ready: self.ready(origin, at, &text, &group)?, group, replace })
+    }
+
+    /// Does work with a whole body: not on the threads of the sockets, and as much at a time as there are cores.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, IntakeError> {
+        // It is never closed.
+        let _place = self.cores.acquire().await;
+        let store = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.map_err(|_| IntakeError::Store("work on it ended early".to_owned()))
+    }
+
     /// A request of the push door. Returns when it survives power loss.
-    pub async fn push(&self, push: Push) -> Result<Pushed, IntakeError> {
-        let Some(built) = self.read(&push.text, &push.group)? else { return Ok(Pushed::Empty) };
-        let key = key_of(&built, Some(&push.group), &Source::from(push.origin));
+    pub async fn push(self: &Arc<Self>, push: ReadyPush) -> Result<Pushed, IntakeError> {
+        let ReadyPush { ready: Ready { origin, at, content }, group, replace } = push;
+        let Some(mut content) = content else { return Ok(Pushed::Empty) };
+        let key = key_of(&content.built, Some(&group), &Source::from(origin));
         let _turn = self.turns.take(&key).await;
         let now_ms = self.now_ms();
         let (before, at_ms) = {
             let runs = &self.lock().runs;
             // What came through another door, or to a group with other labels, is not added to.
-            let before = runs.last(&key).filter(|last| last.group.as_ref() == Some(&push.group));
+            let before = runs.last(&key).filter(|last| last.group.as_ref() == Some(&group));
             let before = before.map(|last| last.taken.body.clone());
-            (before, runs.time_of_request(&key, push.at.as_millisecond(), now_ms))
+            (before, runs.time_of_request(&key, at.as_millisecond(), now_ms))
         };
-        let (body, text) = match before.filter(|_| !push.replace) {
-            Some(before) => {
-                let rest = Arc::new(before.without(&built.body)).to_text();
-                let text = Arc::new(built.body).to_text() + &rest;
-                (build(text.as_bytes(), &push.group, &self.interner).body, text)
-            }
-            None => (built.body, push.text),
-        };
-        let last = final_of(taken(push.origin, body, at_ms), false, Some(push.group));
-        self.finish(&key, last, text).await?;
+        if let Some(before) = before.filter(|_| !replace) {
+            let of = group.clone();
+            content = self.aside(move |store| store.added(&before, content, &of)).await??;
+        }
+        let last = final_of(taken(origin, content.built.body, at_ms), false, Some(group));
+        self.finish(&key, last, Ok(content.packed)).await?;
         Ok(Pushed::Stored)
+    }
+
+    /// What a POST adds to the body `before` it in the same group.
+    fn added(&self, before: &Series, new: Content, group: &Labels) -> Result<Content, IntakeError> {
+        let rest = Arc::new(before.without(&new.built.body)).to_text();
+        let text = Arc::new(new.built.body).to_text() + &rest;
+        let whole = self.built_whole(text.as_bytes(), group)?;
+        let whole = whole.ok_or_else(|| IntakeError::Invalid("nothing is left of it".to_owned()))?;
+        Ok(Content { built: whole, packed: packed(text.as_bytes())? })
     }
 
     /// The owner of a group says that it is over. What is retained stays.
@@ -138,28 +197,42 @@ impl Store {
         self.tell(&state);
     }
 
+    /// Writes a final body.
+    async fn written(&self, last: &Final, packed: &[u8]) -> Result<(Written, InFlight<'_>), IntakeError> {
+        let source = &last.taken.source;
+        let note = Note {
+            door: source.door.name().to_owned(),
+            peer: source.peer.clone(),
+            connection: source.connection,
+            since_ms: source.since_ms,
+            taken_ms: last.taken.at_ms,
+            snapshot: last.snapshot,
+            group: last.group.clone(),
+        };
+        let payload = log::encode(&note, packed);
+        self.make_room(last.bytes(), payload.len());
+        let in_flight = InFlight::begin(self);
+        let written = self.committer.append(payload).await;
+        written.map(|written| (written, in_flight)).map_err(IntakeError::Store)
+    }
+
     /// Writes a final body, then shows it.
-    async fn finish(&self, key: &Key, last: Final, text: String) -> Result<(), IntakeError> {
-        let written = if text.len() > TEXT_MAX {
-            Err(IntakeError::Full(format!("{} bytes of text are more than {TEXT_MAX}", text.len())))
-        } else if !last.snapshot && last.taken.body.bytes() > self.settings.memory_max {
-            Err(IntakeError::Full("larger than all that may be kept".to_owned()))
+    async fn finish(
+        &self,
+        key: &Key,
+        last: Final,
+        packed: Result<Vec<u8>, IntakeError>,
+    ) -> Result<(), IntakeError> {
+        let body = &last.taken.body;
+        let too_large = !last.snapshot && body.bytes() + body.alone_bytes() > self.settings.memory_max;
+        let packed = if too_large {
+            Err(IntakeError::Full("larger than all that may be kept; raise --memory-max".to_owned()))
         } else {
-            let source = &last.taken.source;
-            let note = Note {
-                door: source.door.name().to_owned(),
-                peer: source.peer.clone(),
-                connection: source.connection,
-                since_ms: source.since_ms,
-                taken_ms: last.taken.at_ms,
-                snapshot: last.snapshot,
-                group: last.group.clone(),
-            };
-            let payload = Record { note, text }.encode();
-            self.make_room(payload.len() + last.taken.body.bytes(), payload.len());
-            let in_flight = InFlight::begin(self);
-            let written = self.committer.append(payload).await;
-            written.map(|written| (written, in_flight)).map_err(IntakeError::Store)
+            packed
+        };
+        let written = match packed {
+            Err(error) => Err(error),
+            Ok(packed) => self.written(&last, &packed).await,
         };
         let mut state = self.lock();
         let segment = match &written {
@@ -187,17 +260,15 @@ impl Store {
     pub(super) fn make_room(&self, memory: usize, disk: usize) {
         let mut state = self.lock();
         let before = state.runs.evicted_for(Eviction::Bytes);
-        let limit = self.settings.memory_max.saturating_sub(memory);
-        let scrapers = state.scrapers.ids();
-        state.runs.shrink(limit, &scrapers, self.settings.retention, true);
+        self.fits(&mut state, memory, true);
         while state.segments.values().sum::<usize>() + disk > self.settings.disk_max {
-            let Some(segment) = state.segments.keys().next().copied() else { break };
-            if !state.may_remove(segment) {
+            let Some(segment) = self.dispensable(&state) else { break };
+            // Its queue is full: the next body asks again.
+            if !self.committer.remove(segment) {
                 break;
             }
             state.segments.remove(&segment);
             state.runs.evict_segment(segment);
-            self.committer.remove(segment);
         }
         let bodies = state.runs.evicted_for(Eviction::Bytes) - before;
         drop(state);
@@ -212,27 +283,82 @@ impl Store {
         }
     }
 
+    /// The file to do without: the oldest in which nothing is that somebody still waits for, else the oldest.
+    fn dispensable(&self, state: &State) -> Option<Segment> {
+        let scrapers = state.scrapers.ids();
+        let waited_for = state.runs.undelivered_in(&scrapers, self.settings.retention);
+        let mut files = state.segments.keys().copied().filter(|segment| state.may_remove(*segment));
+        let oldest = files.clone().next();
+        files.find(|segment| !waited_for.contains(segment)).or(oldest)
+    }
+
+    /// Bytes of all that is kept in memory.
+    pub(super) fn memory(&self, state: &State) -> usize {
+        state.runs.bytes() + self.interner.bytes()
+    }
+
+    /// Whether so many bytes more fit, after what nobody misses was let go, and, if `undelivered` bodies may go too, the
+    /// oldest.
+    fn fits(&self, state: &mut State, bytes: usize, undelivered: bool) -> bool {
+        let limit = self.settings.memory_max.saturating_sub(bytes);
+        if self.memory(state) <= limit {
+            return true;
+        }
+        self.interner.sweep();
+        let over = self.memory(state).saturating_sub(limit);
+        if over > 0 {
+            let scrapers = state.scrapers.ids();
+            // Some more, or the next body would look through all of them again.
+            state.runs.shrink(over + limit / 10, &scrapers, self.settings.retention, undelivered);
+            self.interner.sweep();
+        }
+        self.memory(state) <= limit
+    }
+
     /// Room for the body of a living application, which can be asked again: for it goes only what everybody had.
     fn make_room_for_live(&self, state: &mut State, bytes: usize) -> bool {
-        let scrapers = state.scrapers.ids();
         let limit = self.settings.memory_max.saturating_sub(bytes);
-        state.runs.shrink(limit, &scrapers, self.settings.retention, false);
-        state.runs.bytes() <= limit
+        // Until the next sweep nothing more was delivered, or little.
+        if state.crowded && self.memory(state) > limit {
+            return false;
+        }
+        state.crowded = !self.fits(state, bytes, false);
+        !state.crowded
     }
 }
 
-impl Intake for Store {
+/// A text as it is stored.
+fn packed(text: &[u8]) -> Result<Vec<u8>, IntakeError> {
+    if text.len() > TEXT_MAX {
+        return Err(IntakeError::Full(format!("{} bytes of text are more than {TEXT_MAX}", text.len())));
+    }
+    Ok(log::pack(text))
+}
+
+impl Intake for Arc<Store> {
+    type Ready = Ready;
+
     fn connected(&self, origin: Origin) {
         self.lock().connections.insert(origin.id, Connection::new(origin));
     }
 
     fn live_body(&self, body: Body) {
-        let Ok(Some(built)) = self.read(&body.text, &Labels::new()) else { return };
+        let built = match self.built_whole(body.text.as_bytes(), &Labels::new()) {
+            Ok(Some(built)) => built,
+            Ok(None) => return,
+            Err(error) => {
+                Counts::add(&self.counts.refused, 1);
+                if let Some(left_out) = self.flood.lets("live body", Instant::now()) {
+                    tracing::warn!(peer = %body.origin.peer, %error, left_out, "an answer is not kept");
+                }
+                return;
+            }
+        };
         let source = Source::from(body.origin);
         let key = key_of(&built, None, &source);
         let now_ms = self.now_ms();
         let mut state = self.lock();
-        if !self.make_room_for_live(&mut state, built.body.bytes()) {
+        if !self.make_room_for_live(&mut state, runs::bytes_of(&built.body)) {
             Counts::add(&self.counts.no_room, 1);
             return;
         }
@@ -247,23 +373,28 @@ impl Intake for Store {
         self.tell(&state);
     }
 
-    async fn final_push(&self, body: Body) -> Result<(), IntakeError> {
-        let Some(built) = self.read(&body.text, &Labels::new())? else { return Ok(()) };
-        let key = key_of(&built, None, &Source::from(body.origin));
+    fn read(&self, body: Body) -> Result<Ready, IntakeError> {
+        self.ready(body.origin, body.taken_at, body.text.as_bytes(), &Labels::new())
+    }
+
+    async fn final_push(&self, body: Ready) -> Result<Pushed, IntakeError> {
+        let Ready { origin, at, content } = body;
+        let Some(Content { built, packed }) = content else { return Ok(Pushed::Empty) };
+        let key = key_of(&built, None, &Source::from(origin));
         let _turn = self.turns.take(&key).await;
         let now_ms = self.now_ms();
         let at_ms = {
             let mut state = self.lock();
-            let at_ms = state.runs.time_of(&key, body.taken_at.as_millisecond(), now_ms);
-            let connection = state.connections.get_mut(&body.origin.id);
+            let at_ms = state.runs.time_of(&key, at.as_millisecond(), now_ms);
+            let connection = state.connections.get_mut(&origin.id);
             connection.map_or(at_ms, |connection| connection.time_of(at_ms))
         };
-        let last = final_of(taken(body.origin, built.body, at_ms), false, None);
-        self.finish(&key, last, body.text).await?;
-        if let Some(connection) = self.lock().connections.get_mut(&body.origin.id) {
+        let last = final_of(taken(origin, built.body, at_ms), false, None);
+        self.finish(&key, last, Ok(packed)).await?;
+        if let Some(connection) = self.lock().connections.get_mut(&origin.id) {
             connection.pushed_ms = connection.pushed_ms.max(Some(at_ms));
         }
-        Ok(())
+        Ok(Pushed::Stored)
     }
 
     async fn closed(&self, origin: Origin, at: Timestamp) {
@@ -287,7 +418,9 @@ impl Intake for Store {
                 let peer = &taken.source.peer;
                 tracing::info!(peer, left_out, "a connection ended without a push; its last body is kept");
             }
-            let text = taken.body.to_text();
+            let _turn = self.turns.take(&key).await;
+            let body = taken.body.clone();
+            let text = self.aside(move |_| packed(body.to_text().as_bytes())).await.flatten();
             // Counted and logged; the application is gone and cannot be told.
             let _ = self.finish(&key, final_of(taken, true, None), text).await;
         }

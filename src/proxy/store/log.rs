@@ -32,15 +32,6 @@ pub struct Note {
     pub group: Option<Labels>,
 }
 
-/// A body on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// About it.
-    pub note: Note,
-    /// The exposition.
-    pub text: String,
-}
-
 const HEAD: usize = 16;
 /// A length over this is damage: no door takes so large a body.
 const LONGEST: usize = 64 << 20;
@@ -48,14 +39,17 @@ const LONGEST: usize = 64 << 20;
 /// sixth at most).
 pub const TEXT_MAX: usize = 48 << 20;
 
-impl Record {
-    /// The payload.
-    pub fn encode(&self) -> Vec<u8> {
-        // Neither a Note nor a text within TEXT_MAX can fail.
-        let note = serde_json::to_vec(&self.note).unwrap_or_default();
-        let text = snap::raw::Encoder::new().compress_vec(self.text.as_bytes()).unwrap_or_default();
-        [&u32::try_from(note.len()).unwrap_or(0).to_le_bytes(), &*note, &*text].concat()
-    }
+/// An exposition as it stands in a record. It may have [`TEXT_MAX`] bytes at most.
+pub fn pack(text: &[u8]) -> Vec<u8> {
+    // Only what is longer than four gigabytes fails.
+    snap::raw::Encoder::new().compress_vec(text).unwrap_or_default()
+}
+
+/// The payload of a record.
+pub fn encode(note: &Note, packed: &[u8]) -> Vec<u8> {
+    // No Note can fail.
+    let note = serde_json::to_vec(note).unwrap_or_default();
+    [&u32::try_from(note.len()).unwrap_or(0).to_le_bytes(), &*note, packed].concat()
 }
 
 /// A record whose text is not unpacked yet: one that is too old need not be.
@@ -75,11 +69,11 @@ impl<'a> Packed<'a> {
     }
 
     /// The exposition; none if it is damaged.
-    pub fn text(&self) -> Option<String> {
+    pub fn text(&self) -> Option<Vec<u8>> {
         if snap::raw::decompress_len(self.text).ok()? > LONGEST {
             return None;
         }
-        String::from_utf8(snap::raw::Decoder::new().decompress_vec(self.text).ok()?).ok()
+        snap::raw::Decoder::new().decompress_vec(self.text).ok()
     }
 }
 

@@ -17,16 +17,17 @@ pub(super) mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::commit::Committer;
 pub use self::counts::{Counts, Totals};
 use self::disk::Disk;
 use self::facts::Silent;
-pub use self::intake::{Push, Pushed};
+pub use self::intake::{Push, Ready, ReadyPush};
 use self::log::{Log, Segment};
 use self::runs::{Eviction, Key, Retention, Runs};
 use self::scrapers::{Deliveries, ScraperId, Scrapers};
@@ -107,6 +108,8 @@ struct State {
     /// Records on their way to the disk, by the oldest file that they can end up in: it must not be removed.
     in_flight: BTreeMap<Segment, usize>,
     began_ms: i64,
+    /// Whether a living application's body found no room since the last sweep.
+    crowded: bool,
 }
 
 impl State {
@@ -155,6 +158,8 @@ pub struct Store {
     state: Mutex<State>,
     committer: Committer,
     turns: Turns,
+    /// For work with whole bodies.
+    cores: Semaphore,
     /// Differs from process to process: numbers of changes begin anew with each.
     epoch: String,
     /// Number of the last change that the stream of facts tells.
@@ -176,6 +181,7 @@ impl Store {
             state: Mutex::new(State { began_ms, ..State::default() }),
             committer: Committer::start(log)?,
             turns: Turns::default(),
+            cores: Semaphore::new(thread::available_parallelism().map_or(1, Into::into)),
             epoch: facts::new_epoch(),
             news: watch::Sender::new(0),
             flood: Flood::default(),
@@ -209,6 +215,8 @@ impl Store {
     pub fn sweep(&self) {
         let now = self.now_ms();
         let mut state = self.lock();
+        state.crowded = false;
+        self.interner.sweep();
         state.scrapers.forget(now, self.settings.scraper_memory_ms);
         let (scrapers, began) = (state.scrapers.ids(), state.began_ms);
         let before = state.runs.evicted_for(Eviction::Expired);
@@ -277,7 +285,7 @@ impl Store {
     pub fn totals(&self) -> Totals {
         let state = self.lock();
         Totals {
-            memory: state.runs.bytes(),
+            memory: self.memory(&state),
             disk: state.segments.values().sum(),
             finals: state.runs.iter().filter(|(_, run)| run.last.is_some()).count(),
             live: state.runs.iter().filter(|(_, run)| run.live.is_some()).count(),
@@ -286,15 +294,17 @@ impl Store {
         }
     }
 
-    /// Whether every known scraper had every final body as often as is wanted: a proxy that ends may go.
+    /// Whether every known scraper had every final body as often as is wanted: a proxy that ends may go. Where no scraper
+    /// is known there is nobody to wait for; what is kept is on disk.
     pub fn drained(&self) -> bool {
         let state = self.lock();
         let scrapers = state.scrapers.ids();
-        state
-            .runs
-            .iter()
-            .filter(|(_, run)| run.is_final())
-            .filter_map(|(_, run)| run.last.as_ref())
-            .all(|last| last.deliveries.to_all(&scrapers, self.settings.retention.deliveries))
+        scrapers.is_empty()
+            || state
+                .runs
+                .iter()
+                .filter(|(_, run)| run.is_final())
+                .filter_map(|(_, run)| run.last.as_ref())
+                .all(|last| last.deliveries.to_all(&scrapers, self.settings.retention.deliveries))
     }
 }

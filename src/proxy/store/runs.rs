@@ -1,6 +1,6 @@
 //! What is known of every run, and what of it is shown. Pure: every decision takes the time as an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -103,6 +103,22 @@ impl Run {
     }
 }
 
+/// What a run takes beside its body, roughly: itself, its key in three places, where the body came from, who had it.
+const RUN_BYTES: usize = 1 << 10;
+
+/// Memory of a run with this body, but for the families, which bodies share.
+pub fn bytes_of(body: &Body) -> usize {
+    body.bytes() + RUN_BYTES
+}
+
+impl Final {
+    /// Memory that it takes. The labels of its group stand in its key and in its body as well.
+    pub fn bytes(&self) -> usize {
+        let label = |(name, value): (&String, &String)| name.len() + value.len() + 2 * size_of::<String>();
+        bytes_of(&self.taken.body) + 2 * self.group.iter().flatten().map(label).sum::<usize>()
+    }
+}
+
 /// How long final bodies stay.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -170,10 +186,10 @@ impl Runs {
         if older || (taken.body.is_empty() && run.shown().is_some()) {
             return false;
         }
-        self.bytes += taken.body.bytes();
+        self.bytes += bytes_of(&taken.body);
         let series = taken.body.series();
         let former = run.live.replace(taken);
-        self.bytes = self.bytes.saturating_sub(former.as_ref().map_or(0, |former| former.body.bytes()));
+        self.bytes = self.bytes.saturating_sub(former.as_ref().map_or(0, |former| bytes_of(&former.body)));
         // That it was pulled once more is no news.
         if former.is_none_or(|former| former.body.series() != series) {
             self.change(key);
@@ -193,7 +209,7 @@ impl Runs {
             self.evicted(Eviction::Replaced);
             return false;
         }
-        self.bytes += last.taken.body.bytes();
+        self.bytes += last.bytes();
         if let Some(segment) = last.segment {
             *self.in_segment.entry(segment).or_default() += 1;
         }
@@ -215,7 +231,7 @@ impl Runs {
     pub fn drop_live(&mut self, key: &Key, source: &Source) {
         let Some(run) = self.by_key.get_mut(key) else { return };
         let Some(live) = run.live.take_if(|live| live.source == *source) else { return };
-        self.bytes = self.bytes.saturating_sub(live.body.bytes());
+        self.bytes = self.bytes.saturating_sub(bytes_of(&live.body));
         if run.last.is_none() {
             self.forget(key);
         }
@@ -290,12 +306,9 @@ impl Runs {
         }
     }
 
-    /// Lets go of final bodies until all bodies take `limit` bytes at most: first of those that everybody had, then, if
-    /// `undelivered` ones may go too, of the oldest.
-    pub fn shrink(&mut self, limit: usize, scrapers: &[ScraperId], retention: Retention, undelivered: bool) {
-        if self.bytes <= limit {
-            return;
-        }
+    /// Lets go of final bodies until `bytes` are free, those of families that only they had included: first of those
+    /// that everybody had, then, if `undelivered` ones may go too, of the oldest.
+    pub fn shrink(&mut self, bytes: usize, scrapers: &[ScraperId], retention: Retention, undelivered: bool) {
         let mut all: Vec<_> = self
             .by_key
             .iter()
@@ -306,12 +319,22 @@ impl Runs {
             })
             .collect();
         all.sort();
+        let mut freed = 0;
         for (_, _, key) in all {
-            if self.bytes <= limit {
+            if freed >= bytes {
                 break;
             }
+            let last = self.by_key.get(&key).and_then(|run| run.last.as_ref());
+            freed += last.map_or(0, |last| last.bytes() + last.taken.body.alone_bytes());
             self.evict(&key, Eviction::Bytes);
         }
+    }
+
+    /// The files that hold bodies which not every scraper had.
+    pub fn undelivered_in(&self, scrapers: &[ScraperId], retention: Retention) -> BTreeSet<Segment> {
+        let finals = self.by_key.values().filter_map(|run| run.last.as_ref());
+        let missing = finals.filter(|last| !last.deliveries.to_all(scrapers, retention.deliveries));
+        missing.filter_map(|last| last.segment).collect()
     }
 
     /// Lets go of all that a file holds.
@@ -372,7 +395,7 @@ impl Runs {
     }
 
     fn release(&mut self, last: &Final) {
-        self.bytes = self.bytes.saturating_sub(last.taken.body.bytes());
+        self.bytes = self.bytes.saturating_sub(last.bytes());
         if let Some(count) = last.segment.and_then(|segment| self.in_segment.get_mut(&segment)) {
             *count = count.saturating_sub(1);
         }
@@ -415,157 +438,4 @@ fn seconds(ms: i64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::exposition::{Interner, build};
-
-    const RETENTION: Retention = Retention { least_ms: 300, most_ms: 3000, deliveries: 2 };
-
-    fn key(execution: &str) -> Key {
-        let (execution, external) = (execution.to_owned(), "p".to_owned());
-        Key::Run(Identity { execution, external, task: String::new() }, Labels::new())
-    }
-
-    fn taken(text: &str, at_ms: i64, connection: u64) -> Taken {
-        let body = build(text.as_bytes(), &Labels::new(), &Interner::default()).body;
-        let source = Source { door: Door::Tcp, peer: "p".to_owned(), connection, since_ms: 0 };
-        Taken { body: Arc::new(body), at_ms, source }
-    }
-
-    fn last(text: &str, at_ms: i64, segment: Segment) -> Final {
-        let taken = taken(text, at_ms, 1);
-        Final { taken, snapshot: false, group: None, segment: Some(segment), deliveries: Arc::default() }
-    }
-
-    fn shown(runs: &Runs) -> Vec<(i64, usize)> {
-        let mut all: Vec<_> =
-            runs.exposed().0.iter().map(|e| (e.taken_ms.unwrap(), e.body.series())).collect();
-        all.sort_unstable();
-        all
-    }
-
-    #[test]
-    fn the_newest_body_that_is_not_empty_is_the_truth() {
-        let mut runs = Runs::default();
-        assert!(runs.live(&key("1"), taken("a 1\nb 1\n", 10, 1)));
-        assert!(!runs.live(&key("1"), taken("a 1\n", 9, 2)));
-        assert!(!runs.live(&key("1"), taken("", 11, 1)));
-        assert_eq!(shown(&runs), [(10, 2)]);
-        assert!(runs.finish(&key("1"), last("a 1\n", 12, 0)));
-        assert_eq!(shown(&runs), [(12, 1)]);
-        assert!(!runs.finish(&key("1"), last("", 13, 0)));
-        assert!(!runs.finish(&key("1"), last("a 1\nb 1\n", 11, 0)));
-        assert!(!runs.finish(&key("1"), Final { snapshot: true, ..last("a 1\nb 1\n", 12, 0) }));
-        assert_eq!(shown(&runs), [(12, 1)]);
-        // The application comes again through another connection.
-        assert!(runs.live(&key("1"), taken("a 1\nb 1\nc 1\n", 20, 3)));
-        assert_eq!(shown(&runs), [(20, 3)]);
-        let third = runs.live_of(&key("1"), &taken("", 0, 3).source);
-        runs.drop_live(&key("1"), &third.unwrap().source);
-        assert_eq!(shown(&runs), [(12, 1)]);
-    }
-
-    #[test]
-    fn what_comes_after_the_clock_was_set_back_is_newer() {
-        let mut runs = Runs::default();
-        assert_eq!(runs.time_of_request(&key("1"), 50, 50), 50);
-        runs.finish(&key("1"), last("a 1\n", 100, 0));
-        assert_eq!(runs.time_of(&key("1"), 50, 60), 101);
-        // Nothing tells that the clock was set: it is older, or is from before that as well.
-        assert_eq!(runs.time_of(&key("1"), 50, 100), 50);
-        assert_eq!(runs.time_of(&key("1"), 70, 60), 70);
-        // A request's turn comes after the one that it was overtaken by.
-        assert_eq!(runs.time_of_request(&key("1"), 50, 100), 101);
-        assert_eq!(runs.time_of_request(&key("1"), 150, 150), 150);
-        runs.live(&key("1"), taken("a 1\n", 200, 1));
-        assert_eq!(runs.time_of_request(&key("1"), 50, 60), 201);
-        assert_eq!(runs.time_of(&key("2"), 50, 60), 50);
-    }
-
-    #[test]
-    fn finals_stay_until_everybody_had_them_twice() {
-        let mut runs = Runs::default();
-        runs.finish(&key("1"), last("a 1\n", 1000, 7));
-        let sweep = |runs: &mut Runs, now, scrapers: &[ScraperId]| runs.sweep(now, 0, scrapers, RETENTION);
-        let (_, deliveries) = runs.exposed();
-        sweep(&mut runs, 2000, &[]);
-        deliveries[0].add(1);
-        deliveries[0].add(1);
-        sweep(&mut runs, 1299, &[1]);
-        sweep(&mut runs, 2000, &[1, 2]);
-        deliveries[0].add(2);
-        sweep(&mut runs, 2000, &[1, 2]);
-        assert!(runs.needs(7));
-        runs.sweep(2000, 1900, &[1], RETENTION);
-        assert!(runs.needs(7), "counted from the start of this process");
-        sweep(&mut runs, 2000, &[1]);
-        assert!(!runs.needs(7));
-        assert_eq!((shown(&runs), runs.bytes()), (vec![], 0));
-        runs.finish(&key("1"), last("a 1\n", 1000, 7));
-        sweep(&mut runs, 4000, &[1]);
-        assert_eq!(runs.evictions()[&Eviction::Expired], 1);
-        assert_eq!(runs.evictions()[&Eviction::Delivered], 1);
-    }
-
-    #[test]
-    fn room_is_made_by_what_was_delivered_then_by_the_oldest() {
-        let mut runs = Runs::default();
-        for (i, at) in [(1, 10), (2, 20), (3, 30)] {
-            runs.finish(&key(&i.to_string()), last("a 1\n", at, 0));
-        }
-        let delivered = runs.last(&key("3")).unwrap().deliveries.clone();
-        delivered.add(1);
-        delivered.add(1);
-        let one = runs.bytes() / 3;
-        runs.shrink(0, &[1], RETENTION, false);
-        assert_eq!(shown(&runs), [(10, 1), (20, 1)], "for a live body goes only what everybody had");
-        runs.shrink(one, &[1], RETENTION, true);
-        assert_eq!(shown(&runs), [(20, 1)]);
-        assert_eq!(runs.evictions()[&Eviction::Bytes], 2);
-    }
-
-    #[test]
-    fn a_body_that_no_prometheus_would_take_is_not_shown() {
-        let mut runs = Runs::default();
-        runs.live(&key("1"), taken("a 1\n", 1000, 1));
-        runs.sweep(3999, 0, &[], RETENTION);
-        assert_eq!(shown(&runs), [(1000, 1)]);
-        runs.sweep(4000, 0, &[], RETENTION);
-        assert_eq!((shown(&runs), runs.bytes()), (vec![], 0));
-        assert_eq!(runs.evicted_for(Eviction::Expired), 1);
-    }
-
-    #[test]
-    fn what_an_application_said_before_it_came_back_is_not_missed() {
-        let mut runs = Runs::default();
-        runs.finish(&key("1"), last("a 1\n", 1000, 0));
-        runs.live(&key("1"), taken("a 2\n", 3900, 2));
-        runs.sweep(4000, 0, &[1], RETENTION);
-        assert_eq!(shown(&runs), [(3900, 1)]);
-        assert_eq!((runs.evicted_for(Eviction::Replaced), runs.evicted_for(Eviction::Expired)), (1, 0));
-    }
-
-    #[test]
-    fn of_each_run_only_the_last_change_is_told() {
-        let mut runs = Runs::default();
-        let told = |runs: &Runs, after| {
-            runs.changes_after(after).map(|(n, identity)| (n, identity.execution.clone())).collect::<Vec<_>>()
-        };
-        runs.live(&key("1"), taken("a 1\n", 10, 1));
-        runs.live(&key("2"), taken("a 1\n", 10, 2));
-        runs.live(&key("1"), taken("a 2\n", 20, 1));
-        runs.live(&Key::Connection(1, 3), taken("a 1\n", 10, 3));
-        assert_eq!(told(&runs, 0), [(1, "1".to_owned()), (2, "2".to_owned())], "a pull alone is no news");
-        runs.live(&key("1"), taken("a 2\nb 1\n", 30, 1));
-        assert_eq!(told(&runs, 0), [(2, "2".to_owned()), (3, "1".to_owned())]);
-        runs.finish(&key("2"), last("a 1\n", 40, 0));
-        runs.end(&key("2"));
-        assert_eq!((told(&runs, 3), runs.sequence()), (vec![(5, "2".to_owned())], 5));
-        // What is gone is not told.
-        let source = taken("", 0, 1).source;
-        runs.drop_live(&key("1"), &source);
-        assert_eq!(told(&runs, 0), [(5, "2".to_owned())]);
-        runs.sweep(5000, 0, &[], RETENTION);
-        assert_eq!((runs.changes.len(), runs.changed.len(), runs.by_key.len()), (0, 0, 0));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 mod clock;
 mod crashes;
 mod groups;
+mod room;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,11 +14,11 @@ use futures::FutureExt;
 use jiff::Timestamp;
 
 use super::disk::{Append, Disk};
-use super::log::{Log, Note, Packed, Record};
+use super::log::{self, Log, Note, Packed};
 use super::*;
 use crate::proxy::exposition::identity::group_labels;
 use crate::proxy::exposition::{Format, Merge};
-use crate::proxy::intake::{Body, Door, Intake, IntakeError};
+use crate::proxy::intake::{Body, Door, Intake, IntakeError, Pushed};
 
 #[derive(Default)]
 struct SimFile {
@@ -113,6 +114,19 @@ impl SimDisk {
     }
 }
 
+/// A body on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    note: Note,
+    text: Vec<u8>,
+}
+
+impl Record {
+    fn encode(&self) -> Vec<u8> {
+        log::encode(&self.note, &log::pack(&self.text))
+    }
+}
+
 fn record(i: u8) -> Record {
     let note = Note {
         door: "tcp".to_owned(),
@@ -123,7 +137,7 @@ fn record(i: u8) -> Record {
         snapshot: false,
         group: None,
     };
-    Record { note, text: format!("a{{i=\"{i}\"}} {i}\n") }
+    Record { note, text: format!("a{{i=\"{i}\"}} {i}\n").into() }
 }
 
 /// What is left of bytes that were not synced.
@@ -254,7 +268,19 @@ fn push(execution: &str, text: &str, replace: bool) -> Push {
     let group = [("job", "t"), ("task_execution_id", execution), ("task_external_execution_id", "p")];
     let group: Vec<_> = group.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let at = Timestamp::from_millisecond(NOW).unwrap();
-    Push { origin: origin(99, Door::Push), at, group: group_labels(&group), text: text.to_owned(), replace }
+    Push { origin: origin(99, Door::Push), at, group: group_labels(&group), text: text.into(), replace }
+}
+
+impl Store {
+    /// Reads and keeps a request of the push door.
+    async fn pushed(self: &Arc<Self>, push: Push) -> Result<Pushed, IntakeError> {
+        self.push(self.read_push(push)?).await
+    }
+
+    /// Reads and keeps a final body.
+    async fn finished(self: &Arc<Self>, body: Body) -> Result<Pushed, IntakeError> {
+        self.final_push(self.read(body)?).await
+    }
 }
 
 fn exposition(store: &Store) -> String {
@@ -280,7 +306,7 @@ async fn a_final_push_is_shown_again_after_a_restart() {
     store.connected(origin(1, Door::Tcp));
     store.live_body(body(1, 500, &run("1", "a")));
     assert_eq!(shown(&store), ["a"]);
-    store.final_push(body(1, 100, &run("1", "a b"))).await.unwrap();
+    store.finished(body(1, 100, &run("1", "a b"))).await.unwrap();
     store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
     assert_eq!(shown(&store), ["a", "b"]);
     let again = open(&disk.after_crash(|_| Vec::new()));
@@ -307,9 +333,9 @@ async fn a_connection_that_dies_leaves_its_last_body() {
 async fn a_failing_disk_refuses_pushes_and_keeps_snapshots() {
     let disk = SimDisk::default();
     let store = open(&disk);
-    store.final_push(body(1, 100, &run("1", "a"))).await.unwrap();
+    store.finished(body(1, 100, &run("1", "a"))).await.unwrap();
     disk.0.lock().unwrap().room = Some(10);
-    assert!(matches!(store.final_push(body(2, 100, &run("2", "b"))).await, Err(IntakeError::Store(_))));
+    assert!(matches!(store.finished(body(2, 100, &run("2", "b"))).await, Err(IntakeError::Store(_))));
     store.connected(origin(3, Door::Tcp));
     store.live_body(body(3, 100, &run("3", "c")));
     store.closed(origin(3, Door::Tcp), Timestamp::UNIX_EPOCH).await;
@@ -320,10 +346,10 @@ async fn a_failing_disk_refuses_pushes_and_keeps_snapshots() {
 #[tokio::test]
 async fn an_empty_or_invalid_push_replaces_nothing() {
     let store = open(&SimDisk::default());
-    store.push(push("1", "a 1\n", true)).await.unwrap();
-    store.push(push("1", "", true)).await.unwrap();
-    store.push(push("1", "# TYPE a gauge\n", false)).await.unwrap();
-    assert!(matches!(store.push(push("1", "}{", true)).await, Err(IntakeError::Invalid(_))));
+    store.pushed(push("1", "a 1\n", true)).await.unwrap();
+    store.pushed(push("1", "", true)).await.unwrap();
+    store.pushed(push("1", "# TYPE a gauge\n", false)).await.unwrap();
+    assert!(matches!(store.pushed(push("1", "}{", true)).await, Err(IntakeError::Invalid(_))));
     store.end(push("1", "", true).group);
     assert_eq!(shown(&store), ["a"]);
     assert!(store.attempts("1")[0].deleted);
@@ -333,14 +359,14 @@ async fn an_empty_or_invalid_push_replaces_nothing() {
 async fn a_post_adds_families_and_a_put_replaces_all() {
     let disk = SimDisk::default();
     let store = open(&disk);
-    store.push(push("1", "a 1\nb 1\n", false)).await.unwrap();
-    store.push(push("1", "b 2\nc 2\n", false)).await.unwrap();
+    store.pushed(push("1", "a 1\nb 1\n", false)).await.unwrap();
+    store.pushed(push("1", "b 2\nc 2\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["a", "b", "c"]);
     assert_eq!(shown(&open(&disk.after_crash(|_| Vec::new()))), ["a", "b", "c"]);
-    store.push(push("1", "b 3\n", true)).await.unwrap();
+    store.pushed(push("1", "b 3\n", true)).await.unwrap();
     assert_eq!(shown(&store), ["b"]);
     store.end(push("1", "", true).group);
-    store.push(push("1", "c 4\n", false)).await.unwrap();
+    store.pushed(push("1", "c 4\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["c"]);
 }
 
@@ -349,7 +375,7 @@ async fn a_run_that_comes_through_both_doors_is_one() {
     let store = open(&SimDisk::default());
     store.connected(origin(1, Door::Tcp));
     store.live_body(body(1, 500, &run("1", "a b")));
-    store.push(push("1", "a 1\n", true)).await.unwrap();
+    store.pushed(push("1", "a 1\n", true)).await.unwrap();
     assert_eq!(shown(&store), ["a"]);
     assert_eq!(store.attempts("1").len(), 1);
     // Two applications without identity are two.
@@ -376,47 +402,12 @@ async fn services_that_tell_no_pod_are_not_taken_for_each_other() {
 }
 
 #[tokio::test]
-async fn the_log_stays_within_its_bytes() {
-    let disk = SimDisk::default();
-    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());
-    let settings = Settings { disk_max: 4000, segment_bytes: 500, ..Settings::default() };
-    let store = Store::open(Arc::new(disk.clone()), settings, clock).unwrap();
-    for i in 0..40 {
-        store.final_push(body(i, 100, &run(&i.to_string(), "a"))).await.unwrap();
-    }
-    let last = shown(&store).len();
-    assert!((5..30).contains(&last), "{last}");
-    assert_eq!(store.attempts("39").len(), 1);
-    let on_disk = || disk.0.lock().unwrap().files.values().map(|f| f.durable.len()).sum::<usize>();
-    // The last removal happens behind the last acknowledgement.
-    for _ in 0..1000 {
-        if on_disk() <= 5000 {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    assert!(on_disk() <= 5000, "{}", on_disk());
-}
-
-#[tokio::test]
-async fn labels_and_series_do_not_multiply_without_end() {
-    let store = open(&SimDisk::default());
-    let mut group = push("1", "", true).group;
-    group.insert("x".to_owned(), "y".repeat(100_000));
-    let text: Vec<_> = (0..1500).map(|i| format!("a{{i=\"{i}\"}} 1\n")).collect();
-    let text = text.concat();
-    let refused = store.push(Push { group: group.clone(), ..push("1", &text, true) }).await;
-    assert!(matches!(&refused, Err(IntakeError::Full(why)) if why.contains("labels")), "{refused:?}");
-    store.push(Push { group, ..push("1", "a 1\n", true) }).await.unwrap();
-}
-
-#[tokio::test]
 async fn pushes_of_different_runs_share_a_sync() {
     let disk = SimDisk::default();
     let store = open(&disk);
     let pushes = (0..50).map(|i| {
         let (store, push) = (store.clone(), push(&i.to_string(), "a 1\n", false));
-        async move { store.push(push).await }
+        async move { store.pushed(push).await }
     });
     let mut pushes = Box::pin(futures::future::join_all(pushes));
     // The first one that is written waits here, until all are on their way.
@@ -434,7 +425,7 @@ async fn posts_to_one_group_miss_nothing_of_each_other() {
     let store = open(&SimDisk::default());
     let pushes = (0..20).map(|i| {
         let (store, push) = (store.clone(), push("1", &format!("a{i:02} 1\n"), false));
-        async move { store.push(push).await }
+        async move { store.pushed(push).await }
     });
     futures::future::join_all(pushes).await;
     assert_eq!(shown(&store).len(), 20);
@@ -444,8 +435,8 @@ async fn posts_to_one_group_miss_nothing_of_each_other() {
 async fn a_post_keeps_the_labels_of_what_was_there() {
     let disk = SimDisk::default();
     let store = open(&disk);
-    store.push(push("1", "a{x=\"1\"} 1\n", false)).await.unwrap();
-    store.push(push("1", "b{y=\"2\"} 1\n", false)).await.unwrap();
+    store.pushed(push("1", "a{x=\"1\"} 1\n", false)).await.unwrap();
+    store.pushed(push("1", "b{y=\"2\"} 1\n", false)).await.unwrap();
     for store in [&store, &open(&disk.after_crash(|_| Vec::new()))] {
         let text = exposition(store);
         let line = |name: &str| text.lines().find(|l| l.starts_with(name)).unwrap_or_default().to_owned();
@@ -458,30 +449,14 @@ async fn a_post_keeps_the_labels_of_what_was_there() {
 async fn an_application_that_pushed_and_lived_on_leaves_its_newest_body() {
     let store = open(&SimDisk::default());
     store.connected(origin(1, Door::Tcp));
-    store.final_push(body(1, 500, &run("1", "a"))).await.unwrap();
+    store.finished(body(1, 500, &run("1", "a"))).await.unwrap();
     store.live_body(body(1, 100, &run("1", "a b")));
     store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
     assert_eq!(shown(&store), ["a", "b"]);
     // A body that was taken before the push is not newer.
     store.connected(origin(2, Door::Tcp));
     store.live_body(body(2, 100, &run("2", "c d")));
-    store.final_push(body(2, 50, &run("2", "c"))).await.unwrap();
+    store.finished(body(2, 50, &run("2", "c"))).await.unwrap();
     store.closed(origin(2, Door::Tcp), Timestamp::UNIX_EPOCH).await;
     assert_eq!(shown(&store), ["a", "b", "c"]);
-}
-
-#[tokio::test]
-async fn living_applications_do_not_push_final_bodies_out() {
-    let clock: Clock = Arc::new(|| Timestamp::from_millisecond(NOW).unwrap());
-    let settings = Settings { memory_max: 4000, ..Settings::default() };
-    let store = Store::open(Arc::new(SimDisk::default()), settings, clock).unwrap();
-    store.final_push(body(1, 100, &run("1", "a"))).await.unwrap();
-    for id in 2..40 {
-        store.connected(origin(id, Door::Tcp));
-        store.live_body(body(id, 10, &run(&id.to_string(), "b")));
-    }
-    assert!(shown(&store).contains(&"a".to_owned()));
-    let totals = store.totals();
-    assert!(totals.live > 1 && totals.memory <= 4000, "{totals:?}");
-    assert!(store.counts.no_room.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }

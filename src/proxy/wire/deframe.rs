@@ -73,6 +73,11 @@ impl Deframer {
         Some(if length > keep { Piece::Oversize { head: frame, length } } else { Piece::Frame(frame) })
     }
 
+    /// Bytes of a frame that is not whole.
+    pub fn held(&self) -> usize {
+        self.frame.len()
+    }
+
     /// Whether it is between two frames.
     pub const fn is_idle(&self) -> bool {
         self.length_bytes == 0

@@ -51,6 +51,11 @@ impl Reassembly {
         Self { limit, held: 0, partial: BTreeMap::new() }
     }
 
+    /// Bytes of all fragments.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
     /// Whether fragments of this stream are there.
     pub fn has(&self, stream: StreamId) -> bool {
         self.partial.contains_key(&stream)

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{NOW, SimDisk, origin, push, run, shown};
+use crate::proxy::intake::Pushed;
 use crate::proxy::intake::{Body, Door, Intake};
-use crate::proxy::store::{Clock, Push, Pushed, Settings, Store};
+use crate::proxy::store::{Clock, Push, Settings, Store};
 
 /// A store and the time of its day.
 struct Timed {
@@ -60,9 +61,9 @@ impl Timed {
 async fn a_request_that_comes_after_the_clock_was_set_back_is_kept() {
     let timed = Timed::new();
     timed.set(5000);
-    timed.store.push(timed.request("a", false)).await.unwrap();
+    timed.store.pushed(timed.request("a", false)).await.unwrap();
     timed.set(2000);
-    timed.store.push(timed.request("b", true)).await.unwrap();
+    timed.store.pushed(timed.request("b", true)).await.unwrap();
     assert_eq!(
         (shown(&timed.store), shown(&timed.restarted())),
         (vec!["b".to_owned()], vec!["b".to_owned()])
@@ -75,8 +76,8 @@ async fn a_request_that_was_overtaken_is_kept() {
     timed.set(1000);
     let early = timed.request("a", false);
     timed.set(1001);
-    timed.store.push(timed.request("b", false)).await.unwrap();
-    timed.store.push(early).await.unwrap();
+    timed.store.pushed(timed.request("b", false)).await.unwrap();
+    timed.store.pushed(early).await.unwrap();
     assert_eq!(shown(&timed.store), ["a", "b"]);
     assert_eq!(shown(&timed.restarted()), ["a", "b"]);
 }
@@ -88,7 +89,7 @@ async fn a_final_push_replaces_the_live_body_of_its_connection() {
     timed.set(5000);
     timed.store.live_body(timed.body(1, "a"));
     timed.set(1000);
-    timed.store.final_push(timed.body(1, "b")).await.unwrap();
+    timed.store.finished(timed.body(1, "b")).await.unwrap();
     assert_eq!(shown(&timed.store), ["b"]);
     timed.close(1).await;
     assert_eq!(shown(&timed.store), ["b"]);
@@ -116,7 +117,7 @@ async fn an_answer_that_a_push_overtook_is_not_newer() {
     timed.store.connected(origin(1, Door::Tcp));
     let answer = timed.body(1, "a");
     timed.set(1);
-    timed.store.final_push(timed.body(1, "b")).await.unwrap();
+    timed.store.finished(timed.body(1, "b")).await.unwrap();
     timed.store.live_body(answer);
     assert_eq!(shown(&timed.store), ["b"]);
     timed.close(1).await;
@@ -192,10 +193,12 @@ impl Timed {
     async fn happens(&mut self, event: Event, name: &str, connection: &mut u64) {
         let stored = Ok(Pushed::Stored);
         match event {
-            Event::Post => assert_eq!(self.store.push(self.request(name, false)).await, stored),
-            Event::Put => assert_eq!(self.store.push(self.request(name, true)).await, stored),
+            Event::Post => assert_eq!(self.store.pushed(self.request(name, false)).await, stored),
+            Event::Put => assert_eq!(self.store.pushed(self.request(name, true)).await, stored),
             Event::Live => self.store.live_body(self.body(*connection, name)),
-            Event::Final => self.store.final_push(self.body(*connection, name)).await.unwrap(),
+            Event::Final => {
+                assert_eq!(self.store.finished(self.body(*connection, name)).await, stored);
+            }
             Event::Break | Event::Crash => {
                 if matches!(event, Event::Break) {
                     self.close(*connection).await;
@@ -244,7 +247,7 @@ proptest! {
             let requests = times.iter().enumerate().map(|(i, time)| {
                 timed.set(*time);
                 let request = timed.request(&format!("a{i:02}"), false);
-                timed.store.push(request)
+                timed.store.pushed(request)
             });
             let requests: Vec<_> = requests.collect();
             timed.set(now);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::found;
+use super::{Record, found};
 use crate::proxy::store::disk::{Append, Disk};
-use crate::proxy::store::log::{Log, Note, Record};
+use crate::proxy::store::log::{Log, Note};
 
 /// Written at once, or not: small, so that a record has many.
 const SECTOR: usize = 16;
@@ -174,7 +174,7 @@ fn record(i: u8) -> Record {
         snapshot: false,
         group: None,
     };
-    Record { note, text: format!("a{{i=\"{i}\"}} {i}\n") }
+    Record { note, text: format!("a{{i=\"{i}\"}} {i}\n").into() }
 }
 
 fn open(disk: &SimDisk) -> (Log, Vec<Record>, usize) {

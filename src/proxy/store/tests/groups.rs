@@ -27,10 +27,10 @@ fn group(pairs: &[(&str, &str)]) -> Labels {
 async fn groups_of_one_run_stay_beside_each_other() {
     let disk = SimDisk::default();
     let store = open(&disk);
-    store.push(to_group(&[("step", "load")], "a 1\nb 1\n", false)).await.unwrap();
-    store.push(to_group(&[("step", "sum")], "c 1\n", false)).await.unwrap();
-    store.push(to_group(&[("step", "sum")], "d 1\n", true)).await.unwrap();
-    store.push(to_group(&[("step", "load")], "e 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "load")], "a 1\nb 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "sum")], "c 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "sum")], "d 1\n", true)).await.unwrap();
+    store.pushed(to_group(&[("step", "load")], "e 1\n", false)).await.unwrap();
     for store in [&store, &open(&disk.after_crash(|_| Vec::new()))] {
         assert_eq!(shown(store), ["a", "b", "d", "e"]);
         for series in ["a{", "b{", "e{"] {
@@ -40,8 +40,8 @@ async fn groups_of_one_run_stay_beside_each_other() {
     }
     // Who deletes one of them says nothing about the other.
     store.end(to_group(&[("step", "sum")], "", true).group);
-    store.push(to_group(&[("step", "load")], "f 1\n", false)).await.unwrap();
-    store.push(to_group(&[("step", "sum")], "g 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "load")], "f 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "sum")], "g 1\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["a", "b", "e", "f", "g"]);
 }
 
@@ -51,8 +51,8 @@ async fn jobs_of_one_task_are_groups_of_their_own() {
     let store = open(&disk);
     let loader = group(&[("job", "loader"), ("task_name", "n")]);
     let cleaner = group(&[("job", "cleaner"), ("task_name", "n")]);
-    store.push(Push { group: loader, ..push("1", "a 1\n", true) }).await.unwrap();
-    store.push(Push { group: cleaner, ..push("1", "b 1\n", true) }).await.unwrap();
+    store.pushed(Push { group: loader, ..push("1", "a 1\n", true) }).await.unwrap();
+    store.pushed(Push { group: cleaner, ..push("1", "b 1\n", true) }).await.unwrap();
     for store in [&store, &open(&disk.after_crash(|_| Vec::new()))] {
         assert_eq!(shown(store), ["a", "b"]);
         assert!(!exposition(store).contains("job="), "{}", exposition(store));
@@ -64,9 +64,9 @@ async fn the_plain_group_and_the_other_doors_are_one_truth_beside_the_groups() {
     let store = open(&SimDisk::default());
     store.connected(origin(1, Door::Tcp));
     store.live_body(body(1, 500, &run("1", "a b")));
-    store.push(to_group(&[("step", "load")], "c 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "load")], "c 1\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["a", "b", "c"]);
-    store.push(push("1", "a 2\n", true)).await.unwrap();
+    store.pushed(push("1", "a 2\n", true)).await.unwrap();
     assert_eq!(shown(&store), ["a", "c"]);
     store.closed(origin(1, Door::Tcp), Timestamp::UNIX_EPOCH).await;
     assert_eq!(shown(&store), ["a", "c"]);
@@ -75,23 +75,23 @@ async fn the_plain_group_and_the_other_doors_are_one_truth_beside_the_groups() {
 #[tokio::test]
 async fn a_post_adds_to_its_own_group_alone() {
     let store = open(&SimDisk::default());
-    store.final_push(body(1, 500, &run("1", "a"))).await.unwrap();
+    store.finished(body(1, 500, &run("1", "a"))).await.unwrap();
     // The newest body of the run is the truth; the one of RSocket does not get the labels of a group.
-    store.push(push("1", "b 1\n", false)).await.unwrap();
+    store.pushed(push("1", "b 1\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["b"]);
     let other = to_group(&[("job", "other")], "c 1\n", false);
-    store.push(other).await.unwrap();
+    store.pushed(other).await.unwrap();
     assert_eq!(shown(&store), ["c"]);
-    store.push(to_group(&[("job", "other")], "d 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("job", "other")], "d 1\n", false)).await.unwrap();
     assert_eq!(shown(&store), ["c", "d"]);
 }
 
 #[tokio::test]
 async fn a_series_of_two_groups_is_shown_once() {
     let store = open(&SimDisk::default());
-    store.push(push("1", "a{step=\"load\"} 1\nb 1\n", true)).await.unwrap();
+    store.pushed(push("1", "a{step=\"load\"} 1\nb 1\n", true)).await.unwrap();
     let later = Timestamp::from_millisecond(NOW + 5).unwrap();
-    store.push(Push { at: later, ..to_group(&[("step", "load")], "a 2\n", true) }).await.unwrap();
+    store.pushed(Push { at: later, ..to_group(&[("step", "load")], "a 2\n", true) }).await.unwrap();
     assert_eq!(shown(&store), ["a", "b"]);
     assert!(line(&store, "a{").contains("} 2"), "{}", exposition(&store));
 }
@@ -99,8 +99,8 @@ async fn a_series_of_two_groups_is_shown_once() {
 #[tokio::test]
 async fn the_groups_of_a_run_are_told_together() {
     let store = open(&SimDisk::default());
-    store.push(to_group(&[("step", "load")], "a 1\nb 1\n", false)).await.unwrap();
-    store.push(to_group(&[("step", "sum")], "c 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "load")], "a 1\nb 1\n", false)).await.unwrap();
+    store.pushed(to_group(&[("step", "sum")], "c 1\n", false)).await.unwrap();
     let attempts = store.attempts("1");
     assert_eq!((attempts.len(), attempts[0].series, attempts[0].deleted), (1, 3, false));
     assert_eq!((attempts[0].connected, attempts[0].snapshot_only), (false, false));

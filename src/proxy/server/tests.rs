@@ -369,3 +369,70 @@ async fn a_burst_of_clients_has_its_keys_at_once_and_a_mute_one_delays_nobody() 
     assert!(begin.elapsed() < Duration::from_secs(5), "a client waits no longer");
     drop(mute);
 }
+
+/// As much as a payload may have, unreadable.
+fn long(stream: u32) -> Frame {
+    let data = Bytes::from(vec![7; (4 << 20) - 256]);
+    Frame::RequestResponse {
+        stream,
+        follows: false,
+        payload: Payload { metadata: Some(vec![1; 256].into()), data },
+    }
+}
+
+#[tokio::test]
+async fn half_frames_of_many_leave_room_for_others_and_may_be_completed() {
+    let proxy = start(Settings::default()).await;
+    let mut bytes = BytesMut::new();
+    enframe(&long(1), &mut bytes);
+    let (most, last) = bytes.split_at(bytes.len() - 1);
+    let mut halves = Vec::new();
+    for _ in 0..24 {
+        let mut client = Client::new(&proxy).await;
+        let most = most.to_vec();
+        halves.push(tokio::spawn(async move {
+            // More than all may have together: not everybody can get rid of it.
+            let _ = tokio::time::timeout(Duration::from_secs(2), client.0.write_all(&most)).await;
+            client
+        }));
+    }
+    let mut good = Client::new(&proxy).await;
+    good.send(push(seal(&proxy.keys, "a 1\n"))).await;
+    assert_eq!(good.next().await, Frame::acknowledgement(1));
+    let mut all = futures::future::join_all(halves).await;
+    drop(all.split_off(12));
+    for client in all {
+        let mut client = client.unwrap();
+        client.0.write_all(last).await.unwrap();
+        assert!(matches!(client.next().await, Frame::Error { stream: 1, code: 0x201, .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_long_message_over_websocket_is_read_to_its_end() {
+    let proxy = start(Settings::default()).await;
+    let mut client = upgrade(&proxy, "/").await;
+    send(&mut client, long(1)).await;
+    assert!(matches!(message(&mut client).await, Frame::Error { stream: 1, code: 0x201, .. }));
+    send(
+        &mut client,
+        Frame::RequestResponse { stream: 3, follows: false, payload: seal(&proxy.keys, "a 1\n") },
+    )
+    .await;
+    assert_eq!(message(&mut client).await, Frame::acknowledgement(3));
+}
+
+#[tokio::test]
+async fn who_waits_and_leaves_waits_no_longer() {
+    let proxy = start(Settings { connections_max: 1, ..Settings::default() }).await;
+    let first = Client::new(&proxy).await;
+    let mut second = Client::silent(&proxy).await;
+    second.send(recorded("SETUP")).await;
+    drop(second);
+    let mut third = Client::silent(&proxy).await;
+    third.send(recorded("SETUP")).await;
+    tokio::time::sleep(LOOK * 3).await;
+    drop(first);
+    assert!(matches!(third.next().await, Frame::RequestFnf { stream: 2, .. }));
+    assert_eq!(proxy.store.count("connected"), 2, "the one who left is not served");
+}

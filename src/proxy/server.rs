@@ -97,6 +97,8 @@ struct Shared<I> {
     slots: Semaphore,
     rate: Rate,
     ids: Arc<AtomicU64>,
+    /// When the doors were opened.
+    began: Instant,
     /// Makes the pulls of two processes differ.
     seed: u64,
 }
@@ -150,6 +152,7 @@ pub async fn serve<I: Intake>(
         flood: Flood::default(),
         stage,
         ids,
+        began: Instant::now(),
         seed,
     });
     tokio::join!(listen(tcp, Door::Tcp, shared.clone()), listen(websocket, Door::Websocket, shared));

@@ -1,10 +1,13 @@
-//! Two implementations of RSocket that share no code with this one or with rsocket-java, as applications: over TCP and
-//! websocket, whole and in fragments, with every kind of request and with what is not served.
+//! Other implementations of RSocket as applications, two that share no code with this one or with rsocket-java, and
+//! rsocket-java with its own defaults: over TCP and websocket, whole and in fragments, with every kind of request and
+//! with what is not served.
 
 use std::process::Command;
 
+use futures::future::join_all;
 use tokio::process;
 
+use crate::support::java_proxy::QUICK;
 use crate::support::peers::peer;
 use crate::support::proxy::{Proxy, SCRAPE};
 use crate::support::within;
@@ -27,10 +30,11 @@ fn like(told: &[String], wanted: &[&str]) {
     }
 }
 
-/// One conversation after the other; each has its runs served.
+/// All conversations at once: each of them waits to be let go. Each has its runs served.
 async fn all(name: &str, command: fn() -> Command, wanted: fn(&str) -> Vec<&'static str>) {
     let proxy = Proxy::start(&[]).await;
-    for (kind, mtu) in [("tcp", ""), ("tcp", "64"), ("websocket", ""), ("websocket", "64")] {
+    let kinds = [("tcp", ""), ("tcp", "64"), ("websocket", ""), ("websocket", "64")];
+    join_all(kinds.map(async |(kind, mtu)| {
         let run = format!("{name}-{kind}-{mtu}");
         let port = if kind == "tcp" { proxy.tcp } else { proxy.websocket }.port().to_string();
         like(&tells(command(), [kind, &port, &run, mtu]).await, &wanted(kind));
@@ -42,7 +46,8 @@ async fn all(name: &str, command: fn() -> Command, wanted: fn(&str) -> Vec<&'sta
                 shown.lines().filter(|line| line.starts_with("filler{") && line.contains(&labels[1..]));
             assert_eq!(fillers.count(), if push == "last" { 0 } else { 199 }, "{run} {push}");
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -90,6 +95,32 @@ async fn the_javascript_implementation_is_served() {
             "closed",
             "lease 1 lease is not supported",
             "resume 2 resume not supported",
+        ]
+    })
+    .await;
+}
+
+/// Without Micrometer's client: nothing is set but who answers, and in the second half the size of fragments.
+#[tokio::test]
+async fn rsocket_java_with_its_own_defaults_is_served() {
+    let command = || {
+        let mut command = Command::new(peer("MILLRACE_JAVA"));
+        command.args(QUICK).arg("-jar").arg(peer("MILLRACE_RSOCKET_JAVA"));
+        command
+    };
+    all("java", command, |_| {
+        vec![
+            "key 294",
+            "pulled",
+            "acknowledged",
+            "fired",
+            "stream RejectedException only request-response and fire-and-forget are served",
+            "channel RejectedException only request-response and fire-and-forget are served",
+            "unreadable ApplicationErrorException the key in the metadata cannot be decrypted",
+            "acknowledged again",
+            "closed",
+            "lease InvalidSetupException lease is not supported",
+            "resume UnsupportedSetupException resume not supported",
         ]
     })
     .await;

@@ -20,6 +20,7 @@ mod losses;
 mod operating;
 mod prometheus;
 mod pushgateway;
+mod replicas;
 mod rsocket_peers;
 mod support;
 mod survival;

@@ -11,17 +11,31 @@ use crate::support::{check, eventually};
 
 /// As people set it up: the default, and with an out-of-order window.
 const USUAL: [Setup; 2] = [
-    Setup { name: "usual", track_staleness: false, window: None, features: "", start: false },
-    Setup { name: "window", track_staleness: false, window: Some("30m"), features: "", start: false },
+    Setup { name: "usual", track_staleness: false, window: None, features: "", start: false, apart: false },
+    Setup {
+        name: "window",
+        track_staleness: false,
+        window: Some("30m"),
+        features: "",
+        start: false,
+        apart: false,
+    },
 ];
 /// With staleness markers for series that have times, which `docs/prometheus.md` advises against without a window.
 const TRACKING: [Setup; 2] = [
-    Setup { name: "track", track_staleness: true, window: None, features: "", start: false },
-    Setup { name: "track-window", track_staleness: true, window: Some("30m"), features: "", start: false },
+    Setup { name: "track", track_staleness: true, window: None, features: "", start: false, apart: false },
+    Setup {
+        name: "track-window",
+        track_staleness: true,
+        window: Some("30m"),
+        features: "",
+        start: false,
+        apart: false,
+    },
 ];
 
 async fn start(setups: &[Setup], proxy: &Proxy) -> Vec<Prometheus> {
-    join_all(setups.iter().map(|setup| Prometheus::start(*setup, proxy.http))).await
+    join_all(setups.iter().map(async |setup| Prometheus::start(*setup, &[proxy.http]).await)).await
 }
 
 /// All of them see the value, each in its time.

@@ -24,6 +24,8 @@ pub struct Setup {
     pub features: &'static str,
     /// Whether it asks for start timestamps.
     pub start: bool,
+    /// Whether it keeps the proxy's address as a label: then each replica has series of its own.
+    pub apart: bool,
 }
 
 /// One, with its data.
@@ -39,10 +41,10 @@ pub struct Prometheus {
 pub type Samples = (BTreeMap<String, String>, Vec<(f64, f64)>);
 
 impl Prometheus {
-    /// Starts one that scrapes `target`.
-    pub async fn start(setup: Setup, target: SocketAddr) -> Self {
+    /// Starts one that scrapes these.
+    pub async fn start(setup: Setup, targets: &[SocketAddr]) -> Self {
         let (folder, address) = (Folder::new("prometheus"), free_address());
-        std::fs::write(folder.path().join("config.yml"), config(setup, target)).unwrap();
+        std::fs::write(folder.path().join("config.yml"), config(setup, targets)).unwrap();
         let process = Self::spawn(setup, &folder, address);
         let prometheus = Self { process, folder, setup, address };
         prometheus.ready().await;
@@ -163,14 +165,15 @@ fn sample(pair: &Value) -> (f64, f64) {
 }
 
 /// The configuration of `docs/prometheus.md`, with what this one has otherwise.
-fn config(setup: Setup, target: SocketAddr) -> String {
+fn config(setup: Setup, targets: &[SocketAddr]) -> String {
     let documented = include_str!("../../../docs/prometheus.md").split("```").nth(1).unwrap();
     let mut config = documented.trim_start_matches("yaml").to_owned();
     let mut replace = |from: &str, to: &str| {
         assert!(config.contains(from), "{from} is not in {config}");
         config = config.replace(from, to);
     };
-    replace("metrics-proxy:8080", &target.to_string());
+    let targets: Vec<String> = targets.iter().map(SocketAddr::to_string).collect();
+    replace("metrics-proxy:8080", &targets.join(", "));
     replace("[prometheus-a]", &format!("[{}]", setup.name));
     if setup.track_staleness {
         replace(
@@ -180,6 +183,10 @@ fn config(setup: Setup, target: SocketAddr) -> String {
     }
     if setup.start {
         replace("    params:\n", "    params:\n      start: ['1']\n");
+    }
+    if setup.apart {
+        replace("labeldrop", "labelkeep");
+        replace("regex: instance", "regex: .*");
     }
     config.push_str("global: {scrape_interval: 1s, scrape_timeout: 1s}\n");
     if let Some(window) = setup.window {

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::exposition::Labels;
@@ -33,7 +35,7 @@ use super::store::{Clock, Push, Store};
 pub struct Settings {
     /// Bytes of a request.
     pub body_max: usize,
-    /// Bytes of what a compressed request holds.
+    /// Bytes of what a request holds, unpacked.
     pub text_max: usize,
 }
 
@@ -58,7 +60,7 @@ pub struct PushDoor {
     pub metrics: Arc<Metrics>,
     /// Bounds what is logged.
     pub flood: Arc<Flood>,
-    /// Bounds what is in memory.
+    /// Bounds what is in memory, and what is unpacked at the same time.
     pub room: Room,
 }
 
@@ -73,13 +75,21 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of all requests that are read and stored at the same time, packed and unpacked.
 const ROOM: usize = 256 << 20;
 
-/// What is left of [`ROOM`].
+/// A plain body of so many bytes is looked at where it is read: to hand it over would take longer.
+const SMALL: usize = 64 << 10;
+
+/// What is left of [`ROOM`], and of the cores.
 #[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room {
+    bytes: Arc<Semaphore>,
+    /// A bomb of gzip takes a core for a second; more of them at once would only take more memory.
+    cores: Arc<Semaphore>,
+}
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM)))
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { bytes: Arc::new(Semaphore::new(ROOM)), cores: Arc::new(Semaphore::new(cores)) }
     }
 }
 
@@ -88,7 +98,7 @@ impl Room {
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let full = "too much is pushed at the same time; push again in a moment";
-        let taken = self.0.clone().try_acquire_many_owned(bytes);
+        let taken = self.bytes.clone().try_acquire_many_owned(bytes);
         taken.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, full.to_owned()))
     }
 
@@ -104,6 +114,33 @@ impl Room {
             bytes.extend_from_slice(&piece);
         }
         Ok((bytes, taken))
+    }
+
+    /// The exposition of a body that was read, and all the room that it takes. Where that is work, it is done aside:
+    /// the threads of the sockets serve everybody.
+    async fn unpack(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+        taken: OwnedSemaphorePermit,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
+        let read = body.len();
+        let (text, mut taken) = if body.len() > SMALL || is_packed(&headers) {
+            let ends = |_| (StatusCode::SERVICE_UNAVAILABLE, "the proxy ends".to_owned());
+            let core = self.cores.clone().acquire_owned().await.map_err(|_| ends(()))?;
+            // Both are held until the work is done, also if the client goes away meanwhile.
+            let work = spawn_blocking(move || {
+                let _core = core;
+                text_of(&headers, body, most).map(|text| (text, taken))
+            });
+            work.await.map_err(|_| ends(()))??
+        } else {
+            (text_of(&headers, body, most)?, taken)
+        };
+        // The body is gone by now.
+        taken.merge(self.take(text.len().saturating_sub(read))?);
+        Ok((text, taken))
     }
 }
 
@@ -177,16 +214,21 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
     let (head, body) = request.into_parts();
     let body = timeout(BODY_WAIT, door.room.read(body, door.settings.body_max)).await;
     let late = |_| (StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_WAIT:?}"));
-    let (body, mut room) = body.map_err(late)??;
-    let text = text_of(&head.headers, &body, door.settings.text_max)?;
-    room.merge(door.room.take(text.len())?);
-    drop(body);
+    let (body, room) = body.map_err(late)??;
+    let (text, room) = door.room.unpack(head.headers, body, door.settings.text_max, room).await?;
     let id = door.next.fetch_add(1, Ordering::Relaxed);
     let origin = Origin { id, door: Door::Push, peer, since };
-    let push = Push { origin, at: (door.clock)(), group, text: text.into_bytes(), replace };
+    let push = Push { origin, at: (door.clock)(), group, text, replace };
     let store = door.store.clone();
     // A client that goes away meanwhile does not undo what is on its way to the disk.
-    let stored = tokio::spawn(async move { store.push(store.read_push(push)?).await });
+    let stored = tokio::spawn(async move {
+        let _room = room;
+        let ready = match push.text.len() {
+            0..=SMALL => store.read_push(push)?,
+            _ => store.aside(|store| store.read_push(push)).await??,
+        };
+        store.push(ready).await
+    });
     let gone = |_| Err(IntakeError::Store("the proxy ends".to_owned()));
     let pushed = stored.await.unwrap_or_else(gone).map_err(|error| match error {
         IntakeError::Invalid(_) => bad(error.to_string()),
@@ -270,29 +312,43 @@ fn percent_decoded(part: &str) -> Result<String, String> {
     String::from_utf8(out).map_err(|_| "the path is not UTF-8".to_owned())
 }
 
-/// The exposition of a request, whatever it is packed in.
-fn text_of(headers: &HeaderMap, body: &[u8], most: usize) -> Result<String, Refusal> {
-    let header =
-        |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let unpacked = match header(header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
-        "" | "identity" => body.to_vec(),
-        "gzip" => read_at_most(flate2::read::MultiGzDecoder::new(body), most)?,
+fn text_in(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    text_in(headers, header::CONTENT_TYPE).starts_with("application/vnd.google.protobuf")
+}
+
+/// Whether few bytes may become very many.
+fn is_packed(headers: &HeaderMap) -> bool {
+    let coding = text_in(headers, header::CONTENT_ENCODING);
+    is_protobuf(headers) || !(coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+}
+
+/// The exposition of a request, whatever it is packed in. It may have lines that are no UTF-8: whoever reads it drops
+/// them alone, and counts them.
+fn text_of(headers: &HeaderMap, body: Vec<u8>, most: usize) -> Result<Vec<u8>, Refusal> {
+    let unpacked = match text_in(headers, header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" if body.len() > most => return Err(too_large(most)),
+        "" | "identity" => body,
+        "gzip" => read_at_most(flate2::read::MultiGzDecoder::new(&*body), most)?,
         // Framed, as the Pushgateway reads it.
-        "snappy" => read_at_most(snap::read::FrameDecoder::new(body), most)?,
+        "snappy" => read_at_most(snap::read::FrameDecoder::new(&*body), most)?,
         other => return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("cannot read {other:?}"))),
     };
-    let kind = header(header::CONTENT_TYPE);
-    if kind.starts_with("application/vnd.google.protobuf") {
-        if !kind.contains("encoding=delimited") || !kind.contains("proto=io.prometheus.client.MetricFamily") {
-            return Err(bad(format!("cannot read {kind:?}")));
-        }
-        return protobuf::to_text(&unpacked, most).map_err(|e| match e {
-            NotText::Malformed => bad(e.to_string()),
-            NotText::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, e.to_string()),
-        });
+    if !is_protobuf(headers) {
+        return Ok(unpacked);
     }
-    // Lines that are no UTF-8 are dropped and counted by the reader; here only what they make of the text is kept.
-    Ok(String::from_utf8(unpacked).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    let kind = text_in(headers, header::CONTENT_TYPE);
+    if !kind.contains("encoding=delimited") || !kind.contains("proto=io.prometheus.client.MetricFamily") {
+        return Err(bad(format!("cannot read {kind:?}")));
+    }
+    let text = protobuf::to_text(&unpacked, most).map_err(|e| match e {
+        NotText::Malformed => bad(e.to_string()),
+        NotText::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, e.to_string()),
+    })?;
+    Ok(text.into_bytes())
 }
 
 fn too_large(most: usize) -> Refusal {
@@ -361,24 +417,81 @@ mod tests {
         }
     }
 
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        use std::io::Write;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(text).unwrap();
+        packed.finish().unwrap()
+    }
+
+    fn encoded(coding: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())])
+    }
+
     #[test]
     fn bodies_however_packed() {
         use std::io::Write;
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(&[b'#'; 5000]).unwrap();
-        let packed = packed.finish().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-        assert_eq!(text_of(&headers, &packed, 5000).unwrap().len(), 5000);
-        assert_eq!(text_of(&headers, &packed, 4999).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(text_of(&headers, &packed[..9], 5000).unwrap_err().0, StatusCode::BAD_REQUEST);
-        headers.insert(header::CONTENT_ENCODING, "snappy".parse().unwrap());
+        let (packed, headers) = (gzip(&[b'#'; 5000]), encoded("gzip"));
+        assert_eq!(text_of(&headers, packed.clone(), 5000).unwrap().len(), 5000);
+        assert_eq!(text_of(&headers, packed.clone(), 4999).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(text_of(&headers, packed[..9].to_vec(), 5000).unwrap_err().0, StatusCode::BAD_REQUEST);
+        let headers = encoded("snappy");
         let mut packed = snap::write::FrameEncoder::new(Vec::new());
         packed.write_all(b"a 1\n").unwrap();
         let packed = packed.into_inner().unwrap();
-        assert_eq!(text_of(&headers, &packed, 4).unwrap(), "a 1\n");
-        assert_eq!(text_of(&headers, &packed, 3).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
-        headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
-        assert_eq!(text_of(&headers, b"", 3).unwrap_err().0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(text_of(&headers, packed.clone(), 4).unwrap(), b"a 1\n");
+        assert_eq!(text_of(&headers, packed, 3).unwrap_err().0, StatusCode::PAYLOAD_TOO_LARGE);
+        let unknown = text_of(&encoded("br"), Vec::new(), 3).unwrap_err();
+        assert_eq!(unknown.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+
+    #[test]
+    fn a_plain_body_has_the_limit_of_a_packed_one() {
+        let refused = Err((StatusCode::PAYLOAD_TOO_LARGE, "over 3 bytes unpacked".to_owned()));
+        for headers in [HeaderMap::new(), encoded("identity")] {
+            assert_eq!(text_of(&headers, b"a 1\n".to_vec(), 4).unwrap(), b"a 1\n");
+            assert_eq!(text_of(&headers, b"a 1\n".to_vec(), 3), refused);
+        }
+        assert_eq!(text_of(&encoded("gzip"), gzip(b"a 1\n"), 3), refused);
+    }
+
+    #[tokio::test]
+    async fn what_is_work_waits_for_a_core_and_what_is_none_does_not() {
+        let room = Room::default();
+        let cores = u32::try_from(room.cores.available_permits()).unwrap();
+        let busy = room.cores.clone().acquire_many_owned(cores).await.unwrap();
+        let unpack = async |headers, body: Vec<u8>| {
+            let taken = room.take(body.len()).unwrap();
+            room.unpack(headers, body, 1 << 20, taken).await.map(|(text, _)| text.len())
+        };
+        let protobuf =
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+        let protobuf = HeaderMap::from_iter([(header::CONTENT_TYPE, protobuf.parse().unwrap())]);
+        let work = [
+            (encoded("gzip"), gzip(b"a 1\n"), 4),
+            (protobuf, Vec::new(), 0),
+            (HeaderMap::new(), vec![b'#'; SMALL + 1], SMALL + 1),
+        ];
+        assert_eq!(unpack(HeaderMap::new(), vec![b'#'; SMALL]).await, Ok(SMALL));
+        for (headers, body, _) in work.clone() {
+            assert!(timeout(Duration::from_millis(50), unpack(headers, body)).await.is_err());
+        }
+        drop(busy);
+        for (headers, body, length) in work {
+            assert_eq!(unpack(headers, body).await, Ok(length));
+        }
+        assert_eq!(room.cores.available_permits(), usize::try_from(cores).unwrap());
+        assert_eq!(room.bytes.available_permits(), ROOM);
+    }
+
+    #[tokio::test]
+    async fn room_is_taken_for_what_a_body_becomes() {
+        let room = Room::default();
+        let body = gzip(&[b'#'; 5000]);
+        let taken = room.take(body.len()).unwrap();
+        let (_text, taken) = room.unpack(encoded("gzip"), body, 5000, taken).await.unwrap();
+        assert_eq!(taken.num_permits(), 5000);
+        let full = room.take(ROOM).unwrap_err();
+        assert_eq!(full.0, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -141,8 +141,9 @@ impl Store {
         Ok(ReadyPush { ready: self.ready(origin, at, &text, &group)?, group, replace })
     }
 
-    /// Does work with a whole body: not on the threads of the sockets, and as much at a time as there are cores.
-    async fn aside<T: Send + 'static>(
+    /// Does work with a whole body: not on the threads of the sockets, and as much at a time as there are cores. An error
+    /// says that the work ended early.
+    pub async fn aside<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, IntakeError> {

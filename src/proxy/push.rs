@@ -127,14 +127,14 @@ impl Room {
     ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
         let read = body.len();
         let (text, mut taken) = if body.len() > SMALL || is_packed(&headers) {
-            let ends = |_| (StatusCode::SERVICE_UNAVAILABLE, "the proxy ends".to_owned());
-            let core = self.cores.clone().acquire_owned().await.map_err(|_| ends(()))?;
+            let ends = || (StatusCode::SERVICE_UNAVAILABLE, "the proxy ends".to_owned());
+            let core = self.cores.clone().acquire_owned().await.map_err(|_| ends())?;
             // Both are held until the work is done, also if the client goes away meanwhile.
             let work = spawn_blocking(move || {
                 let _core = core;
                 text_of(&headers, body, most).map(|text| (text, taken))
             });
-            work.await.map_err(|_| ends(()))??
+            work.await.map_err(|_| ends())??
         } else {
             (text_of(&headers, body, most)?, taken)
         };

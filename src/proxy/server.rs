@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::io::{Interest, Ready};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
@@ -256,10 +256,8 @@ async fn admit<I: Intake>(
 
 /// Returns some time after the other side has ended, whatever it sent before.
 async fn left(stream: &TcpStream) {
-    let ended = |ready: Option<std::io::Result<Ready>>| {
-        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
-    };
-    while !ended(stream.ready(Interest::READABLE).now_or_never()) {
+    let ready = || stream.ready(Interest::READABLE).now_or_never();
+    while !matches!(ready(), Some(Ok(ready)) if ready.is_read_closed()) {
         sleep(LOOK).await;
     }
 }

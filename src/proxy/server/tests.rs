@@ -392,7 +392,7 @@ async fn half_frames_of_many_leave_room_for_others_and_may_be_completed() {
         let most = most.to_vec();
         halves.push(tokio::spawn(async move {
             // More than all may have together: not everybody can get rid of it.
-            let _ = tokio::time::timeout(Duration::from_secs(2), client.0.write_all(&most)).await;
+            let _ = timeout(Duration::from_secs(2), client.0.write_all(&most)).await;
             client
         }));
     }
@@ -431,7 +431,7 @@ async fn who_waits_and_leaves_waits_no_longer() {
     drop(second);
     let mut third = Client::silent(&proxy).await;
     third.send(recorded("SETUP")).await;
-    tokio::time::sleep(LOOK * 3).await;
+    sleep(LOOK * 3).await;
     drop(first);
     assert!(matches!(third.next().await, Frame::RequestFnf { stream: 2, .. }));
     assert_eq!(proxy.store.count("connected"), 2, "the one who left is not served");

@@ -31,7 +31,7 @@ const FRAME_EXTRA: usize = 64 << 10;
 /// The longest message that RSocket has; what a payload may have is less, and for the session to say.
 const MESSAGE_MAX: usize = 1 << 24;
 /// Read at once: on the stack on TCP, held by each connection on websocket.
-const READ: u64 = 16 << 10;
+const READ: usize = 16 << 10;
 const WEBSOCKET_READ: usize = 2 << 10;
 
 /// An open socket.
@@ -77,7 +77,7 @@ impl Transport {
                 read_ready(stream, deframer)
             }
             Self::Websocket(stream) => loop {
-                stream.get_mut().stream.set_limit(READ);
+                stream.get_mut().stream.set_limit(READ as u64);
                 let next = poll_fn(|cx| match stream.poll_next_unpin(cx) {
                     Poll::Pending if stream.get_ref().stream.limit() == 0 => Poll::Ready(None),
                     next => next.map(Some),
@@ -168,7 +168,7 @@ pub struct Rationed {
 
 impl Rationed {
     fn new(stream: TcpStream) -> Self {
-        Self { stream: stream.take(READ), since_message: 0 }
+        Self { stream: stream.take(READ as u64), since_message: 0 }
     }
 }
 
@@ -215,7 +215,7 @@ fn encoded(frame: &Frame) -> Bytes {
 
 /// Reads what is there, into the stack: idle connections hold no buffer.
 fn read_ready(stream: &TcpStream, deframer: &mut Deframer) -> Option<Vec<Incoming>> {
-    let mut buffer = [0; READ as usize];
+    let mut buffer = [0; READ];
     let mut frames = Vec::new();
     match stream.try_read(&mut buffer) {
         Ok(0) => return None,

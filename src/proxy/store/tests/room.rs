@@ -73,7 +73,7 @@ async fn labels_and_series_do_not_multiply_without_end() {
 #[tokio::test]
 async fn names_without_end_are_refused_and_told() {
     let store = with(&SimDisk::default(), Settings::default());
-    let text: String = (0..20_001).map(|i| format!("a{i} 1\n")).collect();
+    let text = (0..20_001).map(|i| format!("a{i} 1\n")).collect::<Vec<_>>().concat();
     let refused = store.pushed(push("1", &text, true)).await;
     assert!(
         matches!(&refused, Err(IntakeError::Full(why)) if why.contains("20001 metric names")),
@@ -100,7 +100,7 @@ async fn living_applications_do_not_push_final_bodies_out() {
     assert!(shown(&store).contains(&"a".to_owned()));
     let totals = store.totals();
     assert!(totals.live > 1 && totals.memory <= 20_000, "{totals:?}");
-    assert!(store.counts.no_room.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    assert!(store.counts.no_room.load(Ordering::Relaxed) > 0);
 }
 
 #[tokio::test]

@@ -23,4 +23,6 @@ mod push;
 mod recovery;
 mod seeds;
 mod session;
+#[path = "../proxy/support/setup.rs"]
+mod setup;
 mod websocket;

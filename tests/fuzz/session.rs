@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace::proxy::session::{Effect, Note, Session, Settings};
-use millrace::proxy::wire::{Frame, Malformed, Payload, Setup, decode};
+use millrace::proxy::wire::{Frame, Malformed, Payload, decode};
 
 use crate::engine::{Target, fuzz, hash, size};
 use crate::seeds;
+use crate::setup::setup;
 
 const LIMIT: usize = 500;
 const PUSHES_MAX: usize = 3;
@@ -282,18 +283,4 @@ impl Model {
         assert!(refused || silent || expired || self.said_goodbye, "closed early");
         self.closed = true;
     }
-}
-
-fn setup() -> Frame {
-    let mime = || Bytes::from_static(b"application/binary");
-    Frame::Setup(Box::new(Setup {
-        version: (1, 0),
-        keepalive_ms: 20_000,
-        lifetime_ms: 90_000,
-        resume_token: None,
-        lease: false,
-        metadata_mime: mime(),
-        data_mime: mime(),
-        payload: Payload::default(),
-    }))
 }

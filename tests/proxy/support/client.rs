@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::cipher::{AES_128, PaddedBlockEncryptingKey, UnboundCipherKey};
 use bytes::{Bytes, BytesMut};
-use millrace::proxy::wire::{Deframer, Frame, Payload, Piece, Setup, decode, enframe};
+use millrace::proxy::wire::{Deframer, Frame, Payload, Piece, decode, enframe};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::rand_core::OsRng;
 use rsa::{Oaep, RsaPublicKey};
@@ -16,24 +16,10 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-const MIME: &str = "application/binary";
+pub use super::setup::setup;
+
 /// The same for all: nobody listens here.
 pub const AES: [u8; 16] = [7; 16];
-
-/// The first frame of every Java client (`captures` of this project: the same 56 bytes in all versions).
-pub fn setup() -> Frame {
-    let mime = || Bytes::from_static(MIME.as_bytes());
-    Frame::Setup(Box::new(Setup {
-        version: (1, 0),
-        keepalive_ms: 20_000,
-        lifetime_ms: 90_000,
-        resume_token: None,
-        lease: false,
-        metadata_mime: mime(),
-        data_mime: mime(),
-        payload: Payload::default(),
-    }))
-}
 
 /// Compresses and encrypts texts for the proxy whose public key it got (DER). The AES key is always the same, and so is
 /// what RSA makes of it: thousands of bodies are sealed in no time.

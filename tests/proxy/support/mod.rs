@@ -11,6 +11,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod reader;
 pub mod samples;
+pub mod setup;
 
 use std::fmt::Debug;
 use std::future::Future;

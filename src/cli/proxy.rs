@@ -141,7 +141,7 @@ pub struct Proxy {
     /// Bytes of one request to the push door, as it is sent.
     #[arg(long, env = "MILLRACE_PUSH_MAX", default_value = "16Mi", value_parser = size, value_name = "BYTES")]
     push_max: usize,
-    /// Bytes of one application's metrics as text, decompressed.
+    /// Bytes of one application's metrics as text, decompressed or sent plain.
     #[arg(long, env = "MILLRACE_TEXT_MAX", default_value = "32Mi", value_parser = size, value_name = "BYTES")]
     text_max: usize,
     /// Bytes of all metrics in memory.

@@ -107,6 +107,33 @@ async fn a_push_is_shown_and_told() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_utf8_is_dropped_alone_and_counted() {
+    let proxy = proxy().await;
+    let body = b"a{x=\"1\"} 1\na{x=\"\xff\"} 2\nb 3\n";
+    assert_eq!(ask(proxy.push, &format!("PUT {GROUP} HTTP/1.1"), body).await.0, 200);
+    let (_, shown) = ask(proxy.read, "GET /metrics/connected HTTP/1.1", b"").await;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(!shown.contains('\u{FFFD}'), "{shown}");
+    assert_eq!(shown.lines().filter(|line| !line.starts_with('#')).count(), 2, "{shown}");
+    let (_, own) = ask(proxy.read, "GET /metrics/proxy HTTP/1.1", b"").await;
+    assert!(String::from_utf8(own).unwrap().contains("millrace_proxy_invalid_lines_total 1.0\n"));
+}
+
+#[tokio::test]
+async fn packed_and_long_pushes_are_read_aside_and_stored() {
+    let proxy = proxy().await;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(b"packed 1\n").unwrap();
+    let put = format!("PUT {GROUP}/step/packed HTTP/1.1\r\ncontent-encoding: gzip");
+    assert_eq!(ask(proxy.push, &put, &packed.finish().unwrap()).await.0, 200);
+    let long = [&b"# ".repeat(40 << 10), &b"\nlong 1\n"[..]].concat();
+    assert_eq!(ask(proxy.push, &format!("PUT {GROUP}/step/long HTTP/1.1"), &long).await.0, 200);
+    let (_, shown) = ask(proxy.read, "GET /metrics/connected HTTP/1.1", b"").await;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("packed{") && shown.contains("long{"), "{shown}");
+}
+
+#[tokio::test]
 async fn only_whole_responses_to_scrapers_count() {
     let proxy = proxy().await;
     assert_eq!(ask(proxy.push, &format!("PUT {GROUP} HTTP/1.1"), b"a 3\n").await.0, 200);

@@ -1,5 +1,6 @@
 //! Tells whether a response reached its reader: a scraper has a body only if the whole response was handed to the
-//! kernel and the connection then lived on, until the next request or an orderly end.
+//! kernel and the connection then lived on, until the next request or an orderly end. Where the connection ends with
+//! the response, it is for the reader to end it as well: only then is it known that nothing was reset.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::proxy::store::scrapers::{Deliveries, ScraperId};
 
@@ -54,6 +55,10 @@ impl Pending {
     fn lost(&self) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+
+    fn any(&self) -> bool {
+        !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 /// Who is at the other end.
@@ -68,6 +73,10 @@ pub struct Peer {
 /// A reader that takes nothing for so long is gone: a Prometheus gives up much earlier.
 const STALL: Duration = Duration::from_mins(1);
 
+/// After our end of a connection, that of the reader is waited for so long: a Prometheus closes as soon as it has read
+/// the last byte, and who takes longer gets the same again.
+const READERS_END: Duration = Duration::from_secs(5);
+
 /// A connection that tells [`Pending`] what happens to it.
 #[derive(Debug)]
 pub struct Watched {
@@ -75,12 +84,14 @@ pub struct Watched {
     pending: Arc<Pending>,
     /// Runs while nothing can be written.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs since our end of the connection.
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     /// Watches `stream`.
     pub fn new(stream: TcpStream, pending: Arc<Pending>) -> Self {
-        Self { stream, pending, stall: None }
+        Self { stream, pending, stall: None, end: None }
     }
 
     /// Whether nothing could be written for too long.
@@ -91,6 +102,34 @@ impl Watched {
         }
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
         stall.as_mut().poll(cx).is_ready()
+    }
+
+    /// Waits for the reader to close, or to reset, the connection; but not for ever.
+    fn poll_readers_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 1024];
+        loop {
+            let mut read = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if read.filled().is_empty() => {
+                    self.pending.arrived();
+                    return Poll::Ready(Ok(()));
+                }
+                // What it still sends is not for us: it was told that nothing more is read.
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.pending.lost();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => break,
+            }
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(Ok(())) };
+        // Who sends without end is pending for fairness alone, and then the timer is as well: so the clock is asked.
+        if end.as_mut().poll(cx).is_ready() || end.deadline() <= Instant::now() {
+            self.pending.lost();
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
     }
 }
 
@@ -132,12 +171,17 @@ impl AsyncWrite for Watched {
         flushed
     }
 
+    /// hyper lets go of the connection when this is ready.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        // The reader asked for one response only; nothing more will be heard of it.
-        if let Poll::Ready(Ok(())) = shut {
-            self.pending.arrived();
+        if self.end.is_none() {
+            match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                Poll::Ready(Ok(())) if self.pending.any() => self.end = Some(Box::pin(sleep(READERS_END))),
+                shut => return shut,
+            }
         }
-        shut
+        self.poll_readers_end(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

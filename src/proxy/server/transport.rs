@@ -56,7 +56,8 @@ impl Transport {
             .max_frame_size(Some(MESSAGE_MAX));
         // Thousands of connections over TCP shall not have room for it in their tasks.
         let stream = Rationed::new(stream);
-        let stream = Box::pin(accept_async_with_config(stream, Some(config))).await?;
+        let mut stream = Box::pin(accept_async_with_config(stream, Some(config))).await?;
+        stream.get_mut().since_message = 0;
         Ok(Self::Websocket(Box::new(stream)))
     }
 
@@ -168,7 +169,8 @@ pub struct Rationed {
 
 impl Rationed {
     fn new(stream: TcpStream) -> Self {
-        Self { stream: stream.take(READ as u64), since_message: 0 }
+        // The library has a limit of its own for the upgrade.
+        Self { stream: stream.take(u64::MAX), since_message: 0 }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod delivery;
 mod facts;
 mod metrics;
+mod scrapes;
 pub mod serve;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,7 +28,9 @@ use tokio::sync::Semaphore;
 
 use self::delivery::{Delivery, Peer};
 pub use self::metrics::{Counts, register};
+use self::scrapes::{Place, Scrapes};
 use super::exposition::{Body as Series, Exposed, Format, Interner, Labels, Merge, build};
+use super::flood::Flood;
 use super::store::Store;
 
 /// Sent by Prometheus and by nobody who only looks.
@@ -43,6 +47,10 @@ pub struct HttpDoor {
     pub registry: Arc<Registry>,
     /// Of this door.
     pub counts: Arc<Counts>,
+    /// Readers of all applications.
+    pub scrapes: Scrapes,
+    /// Bounds what is logged.
+    pub flood: Arc<Flood>,
     /// Readers of the stream of facts.
     pub streams: Arc<Semaphore>,
     /// Whether the proxy ends.
@@ -53,7 +61,8 @@ impl HttpDoor {
     /// A door that nobody reads from yet.
     pub fn new(store: Arc<OnceLock<Arc<Store>>>, registry: Registry, counts: Arc<Counts>) -> Self {
         let streams = Arc::new(Semaphore::new(facts::STREAMS));
-        Self { store, registry: Arc::new(registry), counts, streams, ending: Arc::default() }
+        let (scrapes, flood) = (Scrapes::default(), Arc::default());
+        Self { store, registry: Arc::new(registry), counts, scrapes, flood, streams, ending: Arc::default() }
     }
 }
 
@@ -110,16 +119,18 @@ async fn connected(
     let format = format(&query);
     let scraper = headers.contains_key(SCRAPE_TIMEOUT).then(|| scraper_name(&query, &peer, &headers));
     let scraper = scraper.and_then(|name| store.scraper(&name));
+    let Some(place) = door.scrapes.place(&peer.pending).await else { return crowded(&door, &peer) };
     let (bodies, of_them) = store.exposed();
     let delivery = scraper.map(|scraper| (Delivery { scraper, bodies: of_them }, peer.pending));
-    // Deciding about a million families takes a while.
-    let Ok(merge) = tokio::task::spawn_blocking(move || Merge::new(bodies, format)).await else {
+    // Deciding about a million families takes a while, also if the reader is gone meanwhile.
+    let merge = tokio::task::spawn_blocking(move || (Merge::new(bodies, format), place));
+    let Ok((merge, place)) = merge.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let gzip = accepts_gzip(&headers);
     let counts = door.counts.clone();
     let packer = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
-    let begun = Pieces { merge, packer, delivery, counts, ended: false };
+    let begun = Pieces { merge, packer, delivery, counts, ended: false, _place: place };
     let stream = futures::stream::unfold(begun, |mut pieces| async {
         let piece = pieces.next()?;
         Some((Ok::<_, Infallible>(piece), pieces))
@@ -136,6 +147,16 @@ async fn connected(
         head.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Nobody of those that read now ended in time.
+fn crowded(door: &HttpDoor, peer: &Peer) -> Response {
+    door.counts.refused.fetch_add(1, Ordering::Relaxed);
+    if let Some(left_out) = door.flood.lets("crowded", Instant::now()) {
+        tracing::warn!(peer = %peer.address, left_out, "too many read /metrics/connected; one is refused");
+    }
+    let sentence = "too many others read this at the same time; ask again in a moment\n";
+    (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
 }
 
 /// What a scraper is known by: what it calls itself, else where it comes from and what it is.
@@ -164,6 +185,7 @@ struct Pieces {
     delivery: Option<(Delivery, Arc<delivery::Pending>)>,
     counts: Arc<Counts>,
     ended: bool,
+    _place: Place,
 }
 
 impl Pieces {

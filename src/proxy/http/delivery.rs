@@ -5,13 +5,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::proxy::store::scrapers::{Deliveries, ScraperId};
 
@@ -28,9 +28,37 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 pub struct Pending {
     waiting: Mutex<Vec<(Delivery, bool)>>,
+    response: Mutex<Response>,
+}
+
+/// The response that is written now, if it has to be taken in time.
+#[derive(Debug, Default)]
+struct Response {
+    until: Option<Instant>,
+    made: bool,
+}
+
+/// A response that is not made whole yet.
+#[derive(Debug)]
+pub struct OnItsWay(Arc<Pending>);
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.0.response().made = true;
+    }
 }
 
 impl Pending {
+    /// A response begins that must be taken whole until then. What is returned lives until it is made.
+    pub fn begin(self: &Arc<Self>, until: Instant) -> OnItsWay {
+        *self.response() = Response { until: Some(until), made: false };
+        OnItsWay(self.clone())
+    }
+
+    fn response(&self) -> MutexGuard<'_, Response> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The last byte of a response was made.
     pub fn made(&self, delivery: Delivery) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((delivery, false));
@@ -39,6 +67,10 @@ impl Pending {
     fn flushed(&self) {
         for (_, flushed) in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             *flushed = true;
+        }
+        let mut response = self.response();
+        if response.made {
+            response.until = None;
         }
     }
 
@@ -73,6 +105,17 @@ pub struct Peer {
 /// A reader that takes nothing for so long is gone: a Prometheus gives up much earlier.
 const STALL: Duration = Duration::from_mins(1);
 
+/// Why a reader is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Late {
+    /// It takes nothing any more.
+    #[error("a reader takes nothing any more")]
+    Stalled,
+    /// It takes too little.
+    #[error("a reader did not take a response whole in time")]
+    Slow,
+}
+
 /// After our end of a connection, that of the reader is waited for so long: a Prometheus closes as soon as it has read
 /// the last byte, and who takes longer gets the same again.
 const READERS_END: Duration = Duration::from_secs(5);
@@ -82,7 +125,7 @@ const READERS_END: Duration = Duration::from_secs(5);
 pub struct Watched {
     stream: TcpStream,
     pending: Arc<Pending>,
-    /// Runs while nothing can be written.
+    /// Runs while nothing can be written, to the end of the time for the response at most.
     stall: Option<Pin<Box<Sleep>>>,
     /// Runs since our end of the connection.
     end: Option<Pin<Box<Sleep>>>,
@@ -94,14 +137,22 @@ impl Watched {
         Self { stream, pending, stall: None, end: None }
     }
 
-    /// Whether nothing could be written for too long.
-    fn stalled(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> bool {
+    /// Whether the reader takes nothing, or too little, for too long.
+    fn late(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> Option<Late> {
+        let (now, until) = (Instant::now(), self.pending.response().until);
+        if until.is_some_and(|until| until <= now) {
+            return Some(Late::Slow);
+        }
         if written.is_ready() {
             self.stall = None;
-            return false;
+            return None;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
-        stall.as_mut().poll(cx).is_ready()
+        let latest = until.map_or(now + STALL, |until| until.min(now + STALL));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(latest)));
+        if stall.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        Some(if until == Some(stall.deadline()) { Late::Slow } else { Late::Stalled })
     }
 
     /// Waits for the reader to close, or to reset, the connection; but not for ever.
@@ -153,8 +204,8 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if self.stalled(cx, &written) {
-            written = Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if let Some(late) = self.late(cx, &written) {
+            written = Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, late)));
         }
         if let Poll::Ready(Err(_)) = written {
             self.pending.lost();

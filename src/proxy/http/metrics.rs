@@ -25,6 +25,8 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Responses made whole.
     pub responses: AtomicU64,
+    /// Requests for which there was no place.
+    pub refused: AtomicU64,
 }
 
 struct Collected {
@@ -69,6 +71,8 @@ impl Collector for Collected {
         let help = "Series left out of the last response because a newer body without identity has them";
         gauge(to, "millrace_proxy_exposed_duplicates", help, last(&seen.duplicates))?;
         counter(to, "millrace_proxy_responses", "Responses with all applications made", &seen.responses)?;
+        let help = "Requests for all applications refused because too many others read";
+        counter(to, "millrace_proxy_responses_refused", help, &seen.refused)?;
         let Some(store) = self.store.get() else { return Ok(()) };
         let counts = &store.counts;
         counter(

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tower::ServiceExt;
 
-use super::delivery::{Peer, Pending, Watched};
+use super::delivery::{Late, Peer, Pending, Watched};
 use crate::proxy::flood::Flood;
 use crate::proxy::metrics::Metrics;
 
@@ -155,10 +155,14 @@ impl Shared {
             self.tell(peer, "http_silent", "a connection sent no whole request in time");
         } else if error.is_parse() {
             self.tell(peer, "http_malformed", "what a connection sent is no request");
-        } else if is_late(error) {
-            self.tell(peer, "http_stalled", "a reader takes nothing any more");
         } else {
-            tracing::debug!(%peer, %error, "a connection broke");
+            match late(error) {
+                Some(Late::Stalled) => self.tell(peer, "http_stalled", "a reader takes nothing any more"),
+                Some(Late::Slow) => {
+                    self.tell(peer, "http_slow", "a reader did not take a response whole in time");
+                }
+                None => tracing::debug!(%peer, %error, "a connection broke"),
+            }
         }
     }
 
@@ -170,14 +174,15 @@ impl Shared {
     }
 }
 
-/// Whether [`Watched`] gave the reader up.
-fn is_late(error: &hyper::Error) -> bool {
+/// Why [`Watched`] gave the reader up, if it did.
+fn late(error: &hyper::Error) -> Option<Late> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-            return true;
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(late) = inner.and_then(|inner| inner.downcast_ref::<Late>()) {
+            return Some(*late);
         }
         cause = error.source();
     }
-    false
+    None
 }

@@ -4,13 +4,15 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
+use crate::proxy::metrics::Metrics;
 use crate::proxy::push::{self, PushDoor};
 use crate::proxy::store::tests::SimDisk;
 use crate::proxy::store::{Clock, Settings, Store};
@@ -22,6 +24,10 @@ struct Proxy {
 }
 
 async fn proxy() -> Proxy {
+    proxy_with(Scrapes::default()).await
+}
+
+async fn proxy_with(scrapes: Scrapes) -> Proxy {
     let clock: Clock = Arc::new(|| Timestamp::from_millisecond(1_800_000_000_000).unwrap());
     let store = Store::open(Arc::new(SimDisk::default()), Settings::default(), clock.clone()).unwrap();
     let cell = Arc::new(OnceLock::from(store.clone()));
@@ -29,8 +35,10 @@ async fn proxy() -> Proxy {
     register(&mut registry, cell.clone(), counts.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let read = listener.local_addr().unwrap();
-    let routes = routes(HttpDoor::new(cell, registry, counts));
-    tokio::spawn(serve::serve(listener, routes, Arc::default(), std::future::pending()));
+    let metrics = Arc::new(Metrics::default());
+    metrics.register(&mut registry);
+    let routes = routes(HttpDoor { scrapes, ..HttpDoor::new(cell, registry, counts) });
+    tokio::spawn(serve::serve(listener, routes, metrics, std::future::pending()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let push = listener.local_addr().unwrap();
     let next = Arc::new(AtomicU64::new(1 << 48));
@@ -175,4 +183,50 @@ async fn alive_while_it_recovers_and_only_then_ready() {
     assert!(cell.set(store).is_ok());
     assert_eq!(status("/actuator/health/readiness").await, 200);
     assert_eq!(status("/metrics/connected").await, 200);
+}
+
+async fn own_metrics(proxy: &Proxy) -> String {
+    let (_, own) = ask(proxy.read, "GET /metrics/proxy HTTP/1.1", b"").await;
+    String::from_utf8(own).unwrap()
+}
+
+#[tokio::test]
+async fn who_finds_no_place_in_time_is_refused_and_counted() {
+    let scrapes = Scrapes { wait: Duration::from_millis(50), ..Scrapes::default() };
+    let places = scrapes.places.clone();
+    let proxy = proxy_with(scrapes).await;
+    let others = places.clone().try_acquire_many_owned(32).unwrap();
+    let scrape = "GET /metrics/connected HTTP/1.1";
+    let (status, why) = ask(proxy.read, scrape, b"").await;
+    assert_eq!(status, 503);
+    assert!(why.ends_with(b"ask again in a moment\n"));
+    assert_eq!(ask(proxy.read, "GET /actuator/health HTTP/1.1", b"").await.0, 200);
+    assert!(own_metrics(&proxy).await.contains("millrace_proxy_responses_refused_total 1.0\n"));
+    drop(others);
+    assert_eq!(ask(proxy.read, scrape, b"").await.0, 200);
+    assert_eq!(ask(proxy.read, "HEAD /metrics/connected HTTP/1.1", b"").await.0, 200);
+    while places.available_permits() < 32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_taken_in_time_is_broken_off_and_no_delivery() {
+    let scrapes = Scrapes { taken: Duration::from_millis(500), ..Scrapes::default() };
+    let places = scrapes.places.clone();
+    let proxy = proxy_with(scrapes).await;
+    let long = "x".repeat(400);
+    let series: Vec<_> = (0..20_000).map(|i| format!("a{{i=\"{i}\",x=\"{long}{}\"}} 1\n", i % 7)).collect();
+    assert_eq!(ask(proxy.push, &format!("PUT {GROUP} HTTP/1.1"), series.concat().as_bytes()).await.0, 200);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut reader = socket.connect(proxy.read).await.unwrap();
+    let scrape = "GET /metrics/connected?scraper=p1 HTTP/1.1\r\nx-prometheus-scrape-timeout-seconds: 9";
+    reader.write_all(format!("{scrape}\r\nhost: p\r\n\r\n").as_bytes()).await.unwrap();
+    while reader.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0)
+        && !own_metrics(&proxy).await.contains("what=\"http_slow\"} 1.0\n")
+    {}
+    assert!(own_metrics(&proxy).await.contains("what=\"http_slow\"} 1.0\n"));
+    assert_eq!(places.available_permits(), 32);
+    assert!(proxy.store.attempts("42").remove(0).seen_by.is_empty());
 }

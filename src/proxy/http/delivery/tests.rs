@@ -79,3 +79,49 @@ async fn who_waits_for_nothing_is_let_go_at_once() {
     watched.pending.lost();
     respond(watched).await.unwrap();
 }
+
+/// Writes much more than the kernel keeps, and returns why that ended.
+async fn write_much(mut watched: Watched) -> Option<Late> {
+    let error = watched.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    error.get_ref()?.downcast_ref().copied()
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_a_little_now_and_then_has_so_long_for_the_whole() {
+    let (watched, mut reader, body) = connection().await;
+    let begin = Instant::now();
+    let _on_its_way = watched.pending.begin(begin + Duration::from_millis(500));
+    let trickle = tokio::spawn(async move {
+        while reader.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(write_much(watched).await, Some(Late::Slow));
+    assert!(begin.elapsed() < STALL / 4);
+    assert!(body.seen_by().is_empty());
+    trickle.abort();
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_given_up_earlier() {
+    let (watched, _reader, body) = connection().await;
+    let begin = Instant::now();
+    let _on_its_way = watched.pending.begin(begin + STALL * 2);
+    tokio::time::pause();
+    assert_eq!(write_much(watched).await, Some(Late::Stalled));
+    assert!(begin.elapsed() >= STALL);
+    assert!(body.seen_by().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_taken_whole_leaves_no_time_to_the_next_response() {
+    let (mut watched, _reader, _) = connection().await;
+    let response = watched.pending.begin(Instant::now() + STALL);
+    watched.write_all(RESPONSE).await.unwrap();
+    watched.flush().await.unwrap();
+    assert!(watched.pending.response().until.is_some(), "more of it comes");
+    drop(response);
+    watched.flush().await.unwrap();
+    assert_eq!(watched.pending.response().until, None);
+}

@@ -9,6 +9,7 @@
 mod captures;
 pub mod crypto;
 pub mod exposition;
+pub mod files;
 pub mod flood;
 pub mod http;
 pub mod intake;

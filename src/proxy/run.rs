@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::crypto::KeyPair;
+use super::files;
 use super::http::serve::serve;
 use super::http::{self, HttpDoor};
 use super::metrics::Metrics;
@@ -77,6 +78,7 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
         push = %settings.push,
         "the proxy begins"
     );
+    files::allow(settings.server.connections_max);
     let (cell, metrics, counts) = (Arc::new(OnceLock::new()), Arc::new(Metrics::default()), Arc::default());
     let mut registry = Registry::default();
     metrics.register(&mut registry);

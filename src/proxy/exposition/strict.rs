@@ -9,6 +9,8 @@ use super::parse::Kind;
 pub(super) struct Group {
     /// Value of the last bucket.
     bucket: Option<f64>,
+    /// Bound of the last bucket or quantile: one may be written in two ways, `1.0` and `1.00`.
+    bound: Option<f64>,
     infinite: bool,
     negative: bool,
     count: Option<f64>,
@@ -24,6 +26,7 @@ impl Group {
     pub(super) fn allows(&mut self, kind: Kind, rank: usize, bound: f64, value: f64) -> bool {
         match (kind, rank) {
             (Kind::Gauge | Kind::Untyped, _) => true,
+            (Kind::Histogram | Kind::Summary, 0) if self.bound.replace(bound) == Some(bound) => false,
             (Kind::Histogram, 0) => {
                 let grows = self.bucket.replace(value).is_none_or(|before| value >= before);
                 self.infinite |= bound == f64::INFINITY;
@@ -66,6 +69,11 @@ mod tests {
 
     #[test]
     fn histograms() {
+        assert!(
+            !whole(Kind::Histogram, &[(0, 1.0, 1.0), (0, 1.0, 1.0), (0, INF, 2.0)]),
+            "twice the same bound"
+        );
+        assert!(!whole(Kind::Summary, &[(0, 0.5, 1.0), (0, 0.5, 1.0)]), "twice the same quantile");
         let right: [&[_]; 3] = [
             &[(0, 1.0, 1.0), (0, INF, 2.0), (1, 0.0, 2.0), (2, 0.0, 3.0)],
             &[(0, INF, 2.0)],

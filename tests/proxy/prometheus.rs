@@ -5,33 +5,16 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 
 use crate::support::client::{Client, seal};
-use crate::support::prometheus::{Prometheus, Setup};
+use crate::support::prometheus::{Prometheus, Setup, USUAL, WINDOW};
 use crate::support::proxy::Proxy;
 use crate::support::{check, eventually};
 
-/// As people set it up: the default, and with an out-of-order window.
-const USUAL: [Setup; 2] = [
-    Setup { name: "usual", track_staleness: false, window: None, features: "", start: false, apart: false },
-    Setup {
-        name: "window",
-        track_staleness: false,
-        window: Some("30m"),
-        features: "",
-        start: false,
-        apart: false,
-    },
-];
+/// As people set it up.
+const AS_USUAL: [Setup; 2] = [USUAL, WINDOW];
 /// With staleness markers for series that have times, which `docs/prometheus.md` advises against without a window.
 const TRACKING: [Setup; 2] = [
-    Setup { name: "track", track_staleness: true, window: None, features: "", start: false, apart: false },
-    Setup {
-        name: "track-window",
-        track_staleness: true,
-        window: Some("30m"),
-        features: "",
-        start: false,
-        apart: false,
-    },
+    Setup { name: "track", track_staleness: true, ..USUAL },
+    Setup { name: "track-window", track_staleness: true, ..WINDOW },
 ];
 
 async fn start(setups: &[Setup], proxy: &Proxy) -> Vec<Prometheus> {
@@ -104,7 +87,7 @@ const COUNT: &str = "count(last_over_time(done_total[1h]))";
 #[tokio::test]
 async fn finals_are_stored_once_whatever_is_restarted() {
     let mut proxy = Proxy::start(&["--pull-seconds=1", "--drain-seconds=20"]).await;
-    let mut all = start(&USUAL, &proxy).await;
+    let mut all = start(&AS_USUAL, &proxy).await;
     end(&proxy, 1..21).await;
     all_have(&all, COUNT, 20.0).await;
     let mut known = times(&proxy).await;
@@ -175,7 +158,7 @@ async fn live(proxy: &Proxy, run: usize, pulls: usize) -> Client {
 #[tokio::test]
 async fn a_final_that_follows_snapshots_is_never_refused() {
     let mut proxy = Proxy::start(&["--pull-seconds=1"]).await;
-    let mut all = start(&[USUAL[0], USUAL[1], TRACKING[0], TRACKING[1]], &proxy).await;
+    let mut all = start(&[AS_USUAL[0], AS_USUAL[1], TRACKING[0], TRACKING[1]], &proxy).await;
 
     // Ends while all goes well.
     let mut first = live(&proxy, 9001, 3).await;
@@ -233,7 +216,7 @@ async fn start_timestamps_give_increase_the_true_number() {
         start: true,
         ..Setup::default()
     };
-    let all = start(&[zero, stored, USUAL[0]], &proxy).await;
+    let all = start(&[zero, stored, AS_USUAL[0]], &proxy).await;
     all_have(&all, "up", 1.0).await;
     let mut client = Client::connect(proxy.tcp).await.unwrap();
     let labels = "task_execution_id=\"1\",task_external_execution_id=\"p\"";
@@ -265,7 +248,7 @@ async fn start_timestamps_give_increase_the_true_number() {
 #[tokio::test]
 async fn finals_go_when_every_prometheus_had_them_twice_and_not_before() {
     let proxy = Proxy::start(&["--retention-least-seconds=2"]).await;
-    let mut all = start(&USUAL, &proxy).await;
+    let mut all = start(&AS_USUAL, &proxy).await;
     all_have(&all, "up", 1.0).await;
     all[1].process().signal("STOP");
     end(&proxy, 1..3).await;

@@ -12,24 +12,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::client::{Client, seal};
 use crate::support::gate::Gate;
-use crate::support::prometheus::{Prometheus, Setup};
+use crate::support::prometheus::{Prometheus, Setup, USUAL, WINDOW};
 use crate::support::proxy::Proxy;
 use crate::support::{check, eventually, http, within};
 
 /// What is told of a run that was seen at both replicas must not depend on it: usual ones, and one that keeps apart
 /// what each replica showed.
-const SETUPS: [Setup; 3] = [
-    Setup { name: "usual", track_staleness: false, window: None, features: "", start: false, apart: false },
-    Setup {
-        name: "window",
-        track_staleness: false,
-        window: Some("30m"),
-        features: "",
-        start: false,
-        apart: false,
-    },
-    Setup { name: "apart", track_staleness: false, window: None, features: "", start: false, apart: true },
-];
+const SETUPS: [Setup; 3] = [USUAL, WINDOW, Setup { name: "apart", apart: true, ..USUAL }];
 /// Values of finals begin here; those of snapshots are below.
 const FINAL: u32 = 1000;
 /// So long a client that met nobody waits; the operator gives 500 ms.

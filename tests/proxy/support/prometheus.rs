@@ -28,6 +28,12 @@ pub struct Setup {
     pub apart: bool,
 }
 
+/// As people set it up.
+pub const USUAL: Setup =
+    Setup { name: "usual", track_staleness: false, window: None, features: "", start: false, apart: false };
+/// The same with an out-of-order window.
+pub const WINDOW: Setup = Setup { name: "window", window: Some("30m"), ..USUAL };
+
 /// One, with its data.
 #[derive(Debug)]
 pub struct Prometheus {

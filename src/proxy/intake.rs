@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
+use super::aside::EndedEarly;
+
 /// How a body came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Door {
@@ -74,6 +76,12 @@ pub enum Pushed {
     Stored,
     /// It has not a single sample, and changes nothing.
     Empty,
+}
+
+impl From<EndedEarly> for IntakeError {
+    fn from(error: EndedEarly) -> Self {
+        Self::Store(error.to_string())
+    }
 }
 
 /// The store, as the doors see it.

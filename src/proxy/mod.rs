@@ -5,6 +5,7 @@
 //! (bytes)  (pure)    (pure)              (disk)   (pure)
 //! ```
 
+pub mod aside;
 #[cfg(test)]
 mod captures;
 pub mod crypto;

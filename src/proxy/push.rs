@@ -3,7 +3,6 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::aside::{Aside, EndedEarly};
 use super::exposition::Labels;
 use super::exposition::identity::group_labels;
 use super::exposition::parse::is_label_name;
@@ -60,7 +59,7 @@ pub struct PushDoor {
     pub metrics: Arc<Metrics>,
     /// Bounds what is logged.
     pub flood: Arc<Flood>,
-    /// Bounds what is in memory, and what is unpacked at the same time.
+    /// Bounds what is in memory.
     pub room: Room,
 }
 
@@ -78,18 +77,13 @@ const ROOM: usize = 256 << 20;
 /// A plain body of so many bytes is looked at where it is read: to hand it over would take longer.
 const SMALL: usize = 64 << 10;
 
-/// What is left of [`ROOM`], and of the cores.
+/// What is left of [`ROOM`].
 #[derive(Clone, Debug)]
-pub struct Room {
-    bytes: Arc<Semaphore>,
-    /// A bomb of gzip takes a core for a second; more of them at once would only take more memory.
-    cores: Arc<Semaphore>,
-}
+pub struct Room(Arc<Semaphore>);
 
 impl Default for Room {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { bytes: Arc::new(Semaphore::new(ROOM)), cores: Arc::new(Semaphore::new(cores)) }
+        Self(Arc::new(Semaphore::new(ROOM)))
     }
 }
 
@@ -98,7 +92,7 @@ impl Room {
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let full = "too much is pushed at the same time; push again in a moment";
-        let taken = self.bytes.clone().try_acquire_many_owned(bytes);
+        let taken = self.0.clone().try_acquire_many_owned(bytes);
         taken.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, full.to_owned()))
     }
 
@@ -124,17 +118,14 @@ impl Room {
         body: Vec<u8>,
         most: usize,
         taken: OwnedSemaphorePermit,
+        aside: &Aside,
     ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
         let read = body.len();
         let (text, mut taken) = if body.len() > SMALL || is_packed(&headers) {
-            let ends = || (StatusCode::SERVICE_UNAVAILABLE, "the proxy ends".to_owned());
-            let core = self.cores.clone().acquire_owned().await.map_err(|_| ends())?;
-            // Both are held until the work is done, also if the client goes away meanwhile.
-            let work = spawn_blocking(move || {
-                let _core = core;
-                text_of(&headers, body, most).map(|text| (text, taken))
-            });
-            work.await.map_err(|_| ends())??
+            // The room is held until the work is done, also if the client goes away meanwhile.
+            let work = move || text_of(&headers, body, most).map(|text| (text, taken));
+            let early = |early: EndedEarly| (StatusCode::INTERNAL_SERVER_ERROR, early.to_string());
+            aside.run(work).await.map_err(early)??
         } else {
             (text_of(&headers, body, most)?, taken)
         };
@@ -215,7 +206,8 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
     let body = timeout(BODY_WAIT, door.room.read(body, door.settings.body_max)).await;
     let late = |_| (StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {BODY_WAIT:?}"));
     let (body, room) = body.map_err(late)??;
-    let (text, room) = door.room.unpack(head.headers, body, door.settings.text_max, room).await?;
+    let (text, room) =
+        door.room.unpack(head.headers, body, door.settings.text_max, room, &door.store.aside).await?;
     let id = door.next.fetch_add(1, Ordering::Relaxed);
     let origin = Origin { id, door: Door::Push, peer, since };
     let push = Push { origin, at: (door.clock)(), group, text, replace };
@@ -223,9 +215,11 @@ async fn handle(door: &PushDoor, peer: SocketAddr, request: Request<Body>) -> Re
     // A client that goes away meanwhile does not undo what is on its way to the disk.
     let stored = tokio::spawn(async move {
         let _room = room;
-        let ready = match push.text.len() {
-            0..=SMALL => store.read_push(push)?,
-            _ => store.aside(|store| store.read_push(push)).await??,
+        let ready = if push.text.len() > SMALL {
+            let reader = store.clone();
+            store.aside.run(move || reader.read_push(push)).await??
+        } else {
+            store.read_push(push)?
         };
         store.push(ready).await
     });
@@ -457,12 +451,20 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_work_waits_for_a_core_and_what_is_none_does_not() {
-        let room = Room::default();
-        let cores = u32::try_from(room.cores.available_permits()).unwrap();
-        let busy = room.cores.clone().acquire_many_owned(cores).await.unwrap();
+        let (room, aside) = (Room::default(), Aside::default());
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let (busy, waits) = std::sync::mpsc::channel::<()>();
+        let waits = Arc::new(std::sync::Mutex::new(waits));
+        let all_busy = (0..cores).map(|_| {
+            let (aside, waits) = (aside.clone(), waits.clone());
+            // Until the sender is gone.
+            tokio::spawn(async move { aside.run(move || waits.lock().unwrap().recv()).await })
+        });
+        let all_busy: Vec<_> = all_busy.collect();
+        tokio::task::yield_now().await;
         let unpack = async |headers, body: Vec<u8>| {
             let taken = room.take(body.len()).unwrap();
-            room.unpack(headers, body, 1 << 20, taken).await.map(|(text, _)| text.len())
+            room.unpack(headers, body, 1 << 20, taken, &aside).await.map(|(text, _)| text.len())
         };
         let protobuf =
             "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
@@ -480,8 +482,8 @@ mod tests {
         for (headers, body, length) in work {
             assert_eq!(unpack(headers, body).await, Ok(length));
         }
-        assert_eq!(room.cores.available_permits(), usize::try_from(cores).unwrap());
-        assert_eq!(room.bytes.available_permits(), ROOM);
+        assert_eq!(futures::future::join_all(all_busy).await.len(), cores);
+        assert_eq!(room.0.available_permits(), ROOM);
     }
 
     #[tokio::test]
@@ -489,7 +491,8 @@ mod tests {
         let room = Room::default();
         let body = gzip(&[b'#'; 5000]);
         let taken = room.take(body.len()).unwrap();
-        let (_text, taken) = room.unpack(encoded("gzip"), body, 5000, taken).await.unwrap();
+        let (_text, taken) =
+            room.unpack(encoded("gzip"), body, 5000, taken, &Aside::default()).await.unwrap();
         assert_eq!(taken.num_permits(), 5000);
         let full = room.take(ROOM).unwrap_err();
         assert_eq!(full.0, StatusCode::SERVICE_UNAVAILABLE);

@@ -68,7 +68,6 @@ pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, o
         Box::pin(transport.close()).await;
     }
     session.on_closed();
-    drop(session);
     connection.pull_ended(PullEnd::Closed);
     while connection.pushes.join_next().await.is_some() {}
     let _ = opened(&mut connection.opening).await;
@@ -81,7 +80,7 @@ pub async fn run<I: Intake>(shared: &Arc<Shared<I>>, mut transport: Transport, o
 
 impl<I> Shared<I> {
     /// The next moment at which connections look at the time. All look at the same: what many do right after each other
-    /// takes half of the CPU time that it takes when each wakes a cold core for itself.
+    /// takes less CPU time than what each wakes a cold core for (`docs/performance.md`).
     fn together(&self, timer: Instant) -> Instant {
         let since = timer.saturating_duration_since(self.began).as_millis();
         let late = TICK.as_millis() - since % TICK.as_millis();

@@ -41,6 +41,7 @@ pub struct NoRoom;
 impl Share {
     /// Makes it fit `bytes`: gives back what is too much, waits for what is missing. May be dropped and called again.
     pub async fn fit(&mut self, bytes: usize, room: &Room) -> Result<(), NoRoom> {
+        // One with more than all may have together has it while the others have none.
         let wanted = bytes.saturating_sub(OWN).next_multiple_of(STEP).min(ALL);
         let had = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if wanted <= had {

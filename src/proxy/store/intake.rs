@@ -110,15 +110,7 @@ impl Store {
         if empty && built.report.invalid > 0 {
             return Err(IntakeError::Invalid(format!("{} lines cannot be read", built.report.invalid)));
         }
-        for (what, found, most) in [
-            ("metric names", built.body.families(), FAMILIES_MAX),
-            ("series", built.body.series(), SERIES_MAX),
-            ("bytes in the labels that all its series have", built.body.label_bytes(), LABELS_MAX),
-        ] {
-            if found > most {
-                return Err(IntakeError::Full(format!("{found} {what}; the most that is taken is {most}")));
-            }
-        }
+        within_limits(&built.body)?;
         Ok((!empty).then_some(built))
     }
 
@@ -130,8 +122,10 @@ impl Store {
         text: &[u8],
         group: &Labels,
     ) -> Result<Ready, IntakeError> {
-        let built = self.built_whole(text, group)?;
-        let content = built.map(|built| Ok(Content { built, packed: packed(text)? })).transpose()?;
+        let content = match self.built_whole(text, group)? {
+            Some(built) => Some(Content { built, packed: packed(text)? }),
+            None => None,
+        };
         Ok(Ready { origin, at, content })
     }
 
@@ -139,19 +133,6 @@ impl Store {
     pub fn read_push(&self, push: Push) -> Result<ReadyPush, IntakeError> {
         let Push { origin, at, group, text, replace } = push;
         Ok(ReadyPush { ready: self.ready(origin, at, &text, &group)?, group, replace })
-    }
-
-    /// Does work with a whole body: not on the threads of the sockets, and as much at a time as there are cores. An error
-    /// says that the work ended early.
-    pub async fn aside<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, IntakeError> {
-        // It is never closed.
-        let _place = self.cores.acquire().await;
-        let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        done.map_err(|_| IntakeError::Store("work on it ended early".to_owned()))
     }
 
     /// A request of the push door. Returns when it survives power loss.
@@ -169,8 +150,8 @@ impl Store {
             (before, runs.time_of_request(&key, at.as_millisecond(), now_ms))
         };
         if let Some(before) = before.filter(|_| !replace) {
-            let of = group.clone();
-            content = self.aside(move |store| store.added(&before, content, &of)).await??;
+            let (store, of) = (self.clone(), group.clone());
+            content = self.aside.run(move || store.added(&before, content, &of)).await??;
         }
         let last = final_of(taken(origin, content.built.body, at_ms), false, Some(group));
         self.finish(&key, last, Ok(content.packed)).await?;
@@ -181,9 +162,10 @@ impl Store {
     fn added(&self, before: &Series, new: Content, group: &Labels) -> Result<Content, IntakeError> {
         let rest = Arc::new(before.without(&new.built.body)).to_text();
         let text = Arc::new(new.built.body).to_text() + &rest;
-        let whole = self.built_whole(text.as_bytes(), group)?;
-        let whole = whole.ok_or_else(|| IntakeError::Invalid("nothing is left of it".to_owned()))?;
-        Ok(Content { built: whole, packed: packed(text.as_bytes())? })
+        // What was wrong with both was counted when they came.
+        let built = self.built(text.as_bytes(), group).0;
+        within_limits(&built.body)?;
+        Ok(Content { built, packed: packed(text.as_bytes())? })
     }
 
     /// The owner of a group says that it is over. What is retained stays.
@@ -328,6 +310,20 @@ impl Store {
     }
 }
 
+/// Whether so large a body is taken.
+fn within_limits(body: &Series) -> Result<(), IntakeError> {
+    for (what, found, most) in [
+        ("metric names", body.families(), FAMILIES_MAX),
+        ("series", body.series(), SERIES_MAX),
+        ("bytes in the labels that all its series have", body.label_bytes(), LABELS_MAX),
+    ] {
+        if found > most {
+            return Err(IntakeError::Full(format!("{found} {what}; the most that is taken is {most}")));
+        }
+    }
+    Ok(())
+}
+
 /// A text as it is stored.
 fn packed(text: &[u8]) -> Result<Vec<u8>, IntakeError> {
     if text.len() > TEXT_MAX {
@@ -421,7 +417,8 @@ impl Intake for Arc<Store> {
             }
             let _turn = self.turns.take(&key).await;
             let body = taken.body.clone();
-            let text = self.aside(move |_| packed(body.to_text().as_bytes())).await.flatten();
+            let text = self.aside.run(move || packed(body.to_text().as_bytes())).await;
+            let text = text.unwrap_or_else(|early| Err(early.into()));
             // Counted and logged; the application is gone and cannot be told.
             let _ = self.finish(&key, final_of(taken, true, None), text).await;
         }

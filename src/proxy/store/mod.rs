@@ -17,11 +17,10 @@ pub(super) mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::commit::Committer;
 pub use self::counts::{Counts, Totals};
@@ -32,6 +31,7 @@ use self::log::{Log, Segment};
 use self::runs::{Eviction, Key, Retention, Runs};
 use self::scrapers::{Deliveries, ScraperId, Scrapers};
 use self::turns::Turns;
+use super::aside::Aside;
 use super::exposition::{Exposed, Filter, Interner};
 use super::flood::Flood;
 use super::intake::Origin;
@@ -158,8 +158,8 @@ pub struct Store {
     state: Mutex<State>,
     committer: Committer,
     turns: Turns,
-    /// For work with whole bodies.
-    cores: Semaphore,
+    /// For work with whole bodies; the push door's as well.
+    pub aside: Aside,
     /// Differs from process to process: numbers of changes begin anew with each.
     epoch: String,
     /// Number of the last change that the stream of facts tells.
@@ -181,7 +181,7 @@ impl Store {
             state: Mutex::new(State { began_ms, ..State::default() }),
             committer: Committer::start(log)?,
             turns: Turns::default(),
-            cores: Semaphore::new(thread::available_parallelism().map_or(1, Into::into)),
+            aside: Aside::default(),
             epoch: facts::new_epoch(),
             news: watch::Sender::new(0),
             flood: Flood::default(),

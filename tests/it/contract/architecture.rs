@@ -74,6 +74,7 @@ const ROOMS: &[Room] = &[
                 what: "async",
                 list: ASYNC.list,
                 but_in: &[
+                    "proxy/aside.rs",
                     "proxy/http.rs",
                     "proxy/http/delivery.rs",
                     "proxy/http/facts.rs",

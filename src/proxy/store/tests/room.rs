@@ -143,3 +143,13 @@ async fn where_no_scraper_is_known_nobody_is_waited_for() {
     }
     assert!(store.drained());
 }
+
+#[tokio::test]
+async fn posts_of_which_nothing_is_kept_are_taken() {
+    let filter = Filter::new(&[], &["a.*".to_owned()]).unwrap();
+    let store = with(&SimDisk::default(), Settings { filter, ..Settings::default() });
+    for _ in 0..2 {
+        assert_eq!(store.pushed(push("1", "a 1\n", false)).await, Ok(Pushed::Stored));
+    }
+    assert_eq!((store.attempts("1").len(), store.counts.dropped.load(Ordering::Relaxed)), (1, 2));
+}

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2164 # who sources this stops on errors
 # Needs lib.sh, artefacts.sh and pki.sh. STATE is the cluster's only folder.
 
-COMPONENTS=(containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy dns)
+COMPONENTS=(containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy volumes dns)
 
 # node_pids PROGRAM: the processes that hold our namespaces: `unshare`, and its
 # child `bash`, which is pid 1 inside. Found by their arguments, so that no record
@@ -42,8 +42,9 @@ start_node() {
   wait_for kube-apiserver 60
   start_component kube-controller-manager kube-scheduler kubelet kube-proxy
   kube apply -f "$STATE/config/base.yaml" >/dev/null
-  start_component dns
+  start_component volumes dns
   wait_for node 60
+  wait_for volumes 30
   wait_for dns 30
   touch "$STATE/complete"
 }
@@ -54,7 +55,7 @@ lay_out_state() {
   mkdir -m 700 "$STATE"
   mkdir "$STATE"/{pki,config,log,pids,data,tmp,bin,node-bin,flags,loaded}
   cp "$HERE/node.sh" "$STATE/node.sh"
-  for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
+  for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy volumes; do
     ln -s /run/node/kubernetes/node "$STATE/node-bin/$name"
   done
   ln -s /run/node/kubernetes/dns /run/node/runtime/usr/bin/containerd "$STATE/node-bin/"

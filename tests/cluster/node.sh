@@ -82,6 +82,7 @@ probe() {
   kube-scheduler) tcp_ok 127.0.0.1 10259 ;;
   kubelet) http_ok 127.0.0.1 10248 /healthz ;;
   kube-proxy) http_ok 127.0.0.1 10256 /healthz ;;
+  volumes) http_ok 127.0.0.1 10260 /healthz ;;
   containerd) timeout 2 /run/node/runtime/usr/bin/ctr -a /run/containerd/containerd.sock version >/dev/null 2>&1 ;;
   dns) http_ok "$ip" 8181 /ready ;;
   esac

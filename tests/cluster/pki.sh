@@ -15,11 +15,11 @@ make_pki() (
   certificate kubelet-server /CN=node1 serverAuth "DNS:node1,IP:$ip"
   certificate admin /O=system:masters/CN=admin clientAuth
   certificate kubelet /O=system:nodes/CN=system:node:node1 clientAuth
-  certificate dns /CN=dns clientAuth
+  for name in dns volumes; do certificate "$name" "/CN=$name" clientAuth; done
   for name in kube-controller-manager kube-scheduler kube-proxy; do
     certificate "$name" "/CN=system:$name" clientAuth
   done
-  for name in admin kubelet dns kube-controller-manager kube-scheduler kube-proxy; do
+  for name in admin kubelet dns volumes kube-controller-manager kube-scheduler kube-proxy; do
     kubeconfig "$name" "https://$ip:6443" "millrace-test-$n" >"$name.conf"
   done
   chmod 600 ./*.key ./*.conf

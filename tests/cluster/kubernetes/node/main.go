@@ -31,6 +31,7 @@ var components = map[string]func() *cobra.Command{
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":              func() *cobra.Command { return proxy.NewProxyCommand() },
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"volumes":                 newVolumesCommand,
 }
 
 func main() {
@@ -49,7 +50,7 @@ func main() {
 	case components[name] != nil:
 		os.Exit(cli.Run(components[name]()))
 	default:
-		fmt.Fprintf(os.Stderr, "%q is no component; call this as etcd, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy or kubelet\n", name)
+		fmt.Fprintf(os.Stderr, "%q is no component; call this as etcd, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet or volumes\n", name)
 		os.Exit(2)
 	}
 }

@@ -3,6 +3,7 @@
 //	probe exit CODE    ends with that code
 //	probe serve        answers every request with its host's name
 //	probe get URL…     prints what each URL answers; fails if one does not
+//	probe write FILE TEXT, probe read FILE
 package main
 
 import (
@@ -47,8 +48,14 @@ func run(args []string) error {
 			}
 		}
 		return nil
+	case len(args) == 3 && args[0] == "write":
+		return os.WriteFile(args[1], []byte(args[2]), 0o640)
+	case len(args) == 2 && args[0] == "read":
+		text, err := os.ReadFile(args[1])
+		fmt.Printf("%s\n", text)
+		return err
 	}
-	return fmt.Errorf("want exit CODE, serve or get URL…")
+	return fmt.Errorf("want exit CODE, serve, get URL…, write FILE TEXT or read FILE")
 }
 
 func get(url string) error {

@@ -43,22 +43,27 @@ PACKAGES=(containerd runc containernetworking-plugins nftables libnftables1 libn
 
 runtime() { cached_by_key runtime get_runtime; }
 
-runtime_key() (
+runtime_key() { packages_of_this_system "${PACKAGES[@]}" | key; }
+get_runtime() { unpack_packages "$1" "${PACKAGES[@]}"; }
+
+packages_of_this_system() (
   . /etc/os-release
-  echo "$ID ${VERSION_ID-} $(dpkg --print-architecture) ${PACKAGES[*]}" | key
+  echo "$ID ${VERSION_ID-} $(dpkg --print-architecture) $*"
 )
 
-get_runtime() {
-  local debs=$1/debs deb
+# unpack_packages FOLDER PACKAGE…
+unpack_packages() (
+  to=$1 debs=$1/debs
+  shift
   mkdir "$debs" && cd "$debs"
-  download_packages || { refresh_lists && download_packages; } ||
-    { say "cannot download ${PACKAGES[*]}; is this Debian or Ubuntu with its package sources set up?"; return 1; }
-  for deb in *.deb; do dpkg -x "$deb" "$1"; done
+  download_packages "$@" || { refresh_lists && download_packages "$@"; } ||
+    { say "cannot download $*; is this Debian or Ubuntu with its package sources set up?"; return 1; }
+  for deb in *.deb; do dpkg -x "$deb" "$to"; done
   rm -rf "$debs"
-}
+)
 
 APT_OPTIONS=(-o APT::Sandbox::User=root)
-download_packages() { apt-get "${APT_OPTIONS[@]}" -q download "${PACKAGES[@]}"; }
+download_packages() { apt-get "${APT_OPTIONS[@]}" -q download "$@"; }
 
 # Lists of our own: the machine's are left as they are.
 refresh_lists() {

@@ -5,8 +5,11 @@
 PROMETHEUS=$CHECKOUT/tests/proxy/prometheus
 PROMETHEUS_VERSION=$(sed -n 's/^\tgithub.com\/prometheus\/prometheus v0\.\([0-9]\)\([0-9]*\)\.\(.*\)/\1.\2.\3/p' "$PROMETHEUS/go.mod")
 
-# No service discoveries but the static one: most of what Prometheus is built from is for those.
-PROMETHEUS_FLAGS=(-trimpath -buildvcs=false "-ldflags=-s -w" -tags "remove_all_sd netgo")
+# Of the service discoveries only Kubernetes' one: most of what Prometheus is built from is for the others.
+PROMETHEUS_FLAGS=(-trimpath -buildvcs=false "-ldflags=-s -w" -tags "remove_all_sd enable_kubernetes_sd netgo")
+
+# What Prometheus says of itself, as its releases do.
+PROMETHEUS_STAMP="-ldflags=-s -w -X github.com/prometheus/common/version.Version=$PROMETHEUS_VERSION"
 
 go_build_in() { (cd "$1" && CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 go build "${PROMETHEUS_FLAGS[@]}" -o "${@:2}"); }
 
@@ -15,11 +18,11 @@ sums_of() { (cd "$PROMETHEUS" && find "$@" -type f -print0 | LC_ALL=C sort -z | 
 
 # Folder with prometheus, promtool, `read` (Prometheus' parsers) and `push` (its client library).
 prometheus() { cached_by_key prometheus build_prometheus; }
-prometheus_key() { { go_version && echo "${PROMETHEUS_FLAGS[@]}" && sums_of go.mod go.sum read push; } | key; }
+prometheus_key() { { go_version && echo "${PROMETHEUS_FLAGS[@]}" "$PROMETHEUS_STAMP" && sums_of go.mod go.sum read push; } | key; }
 
 build_prometheus() {
   local of=github.com/prometheus/prometheus/cmd
-  go_build_in "$PROMETHEUS" "$1/" ./read ./push "$of/prometheus" "$of/promtool"
+  go_build_in "$PROMETHEUS" "$1/" "$PROMETHEUS_STAMP" ./read ./push "$of/prometheus" "$of/promtool"
 }
 
 # Folder with `v2`, the parsers of Prometheus 2, and the Pushgateway. Both are modules of their own, since a program has

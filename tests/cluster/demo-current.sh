@@ -11,9 +11,9 @@ up_current() {
   need_cluster
   provider
   ask "Install Millrace (namespaces $SYSTEM and $NAMESPACE, the kinds of millrace.dev) and run 6 tasks"
-  build
+  if [[ $PROVIDER == node ]]; then build node; else build; fi
   case $PROVIDER in
-  node) "$HERE/cluster" load "${IMAGES[@]}" ;;
+  node) "$HERE/cluster" load "${IMAGES[@]}" "${NODE_IMAGES[@]}" ;;
   minikube) for tar in "${IMAGES[@]}"; do step "Load ${tar##*/} into minikube" "20 s" minikube -p "$CLUSTER_NAME" image load "$tar"; done ;;
   kind) for tar in "${IMAGES[@]}"; do step "Load ${tar##*/} into kind" "10 s" kind load image-archive "$tar" --name "$CLUSTER_NAME"; done ;;
   registry) repository=${IMAGE_REPOSITORY%/} && push ;;

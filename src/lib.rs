@@ -15,10 +15,11 @@
 //! | [`controllers`] | wiring: watches, queue, workers; no decisions |
 //! | [`cluster`] | the place that talks to the API server: observe reads, apply writes |
 //! | [`proxy`] | the metrics proxy: takes the last metrics of short-lived tasks and keeps them; no Kubernetes |
+//! | [`facts`] | asks the metrics proxies what arrived from which run; no Kubernetes |
 //! | [`telemetry`] | logs, metrics, probes |
 //! | [`cli`] | the command line: the only reader of arguments and environment |
 //!
-//! Imports point down only: `main → cli → controllers → cluster → launch → {inject, names, api}`; `proxy` and
+//! Imports point down only: `main → cli → controllers → cluster → launch → {inject, names, api}`; `proxy`, `facts` and
 //! `telemetry` stand beside. A test checks it.
 //!
 //! What holds, each with a test: the same snapshot gives the same plan; a launch makes at most one Job; a
@@ -29,6 +30,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod controllers;
+pub mod facts;
 pub mod inject;
 pub mod launch;
 pub mod names;

@@ -8,4 +8,5 @@
 
 mod apiserver;
 mod contract;
+mod facts;
 mod operator;

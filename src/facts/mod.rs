@@ -1,0 +1,224 @@
+//! What arrived from which run: a client of the metrics proxies' facts (`docs/adr/0008-facts.md`).
+//!
+//! ```text
+//! every replica ─ stream of facts ─> known (bounded) ─┐
+//!                                                     ├─> arrived?
+//! every replica <─ one question, where that is not enough ─┘
+//! ```
+//!
+//! It knows proxies by their addresses and nothing of Kubernetes.
+
+mod answer;
+mod known;
+mod request;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::answer::{Body, Silence, Standing};
+use self::known::Known;
+use self::request::{Connection, Task};
+use self::stream::Pace;
+
+/// First pause before everybody is asked once more; it doubles.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A proxy makes the last snapshot of a dead connection final within milliseconds; one that restarts takes half a second.
+const PAUSE_MOST: Duration = Duration::from_millis(400);
+/// Where one replica has a push, the others are waited for so long: one that hangs does not delay every launch.
+const OTHERS: Duration = Duration::from_millis(250);
+
+/// A run, as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The stack whose proxies it was to send to, `namespace/name`.
+    pub stack: &'a str,
+    /// Its execution id.
+    pub execution_id: i64,
+    /// Its pod; without it any attempt of the execution counts.
+    pub pod: Option<&'a str>,
+    /// The pod's address, to find connections that never said whose they are.
+    pub address: Option<IpAddr>,
+    /// When the pod began: a connection of its address before that was another pod's.
+    pub started: Option<Timestamp>,
+    /// When it ended; likewise.
+    pub ended: Option<Timestamp>,
+}
+
+/// Whether a run's metrics arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A proxy keeps them: the newest body of all replicas.
+    Received {
+        /// Through which door it came.
+        door: String,
+        /// Series in it.
+        series: usize,
+        /// False if the application ended without a last push and its last snapshot was kept.
+        pushed: bool,
+    },
+    /// Every replica answered, and none has a body.
+    NoBody {
+        /// Whether the pod connected and never sent anything.
+        connected: bool,
+    },
+    /// Not every replica answered in time, and none that did has the run: which, and why.
+    Unreachable(String),
+    /// The stack is not followed.
+    NotObservable,
+}
+
+impl From<Body> for Arrival {
+    fn from(body: Body) -> Self {
+        Self::Received { pushed: body.standing == Standing::Pushed, door: body.door, series: body.series }
+    }
+}
+
+/// Facts of all stacks. A handle: clones are the same. What it follows ends with the last of them.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    stacks: Arc<Mutex<BTreeMap<String, Stack>>>,
+}
+
+/// One stack's proxies.
+#[derive(Debug, Default)]
+struct Stack {
+    /// Dropping a task ends it.
+    replicas: BTreeMap<SocketAddr, Task>,
+    known: Arc<Mutex<Known>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Facts {
+    /// Follows exactly these replicas (address and port of what they let be read) of `stack`. What is no longer named is
+    /// let go, with none the stack is forgotten; what is followed already goes on undisturbed. Needs a Tokio runtime.
+    pub fn follow(&self, stack: &str, replicas: &[SocketAddr]) {
+        let mut stacks = locked(&self.stacks);
+        if replicas.is_empty() {
+            stacks.remove(stack);
+            return;
+        }
+        let stack = stacks.entry(stack.to_owned()).or_default();
+        stack.replicas.retain(|known, _| replicas.contains(known));
+        for replica in replicas {
+            let known = &stack.known;
+            let begin = || Task::new(tokio::spawn(stream::follow(*replica, known.clone(), Pace::default())));
+            stack.replicas.entry(*replica).or_insert_with(begin);
+        }
+    }
+
+    /// The largest number of series that one of a stack's newest runs had; none if nothing came yet.
+    pub fn series_per_run(&self, stack: &str) -> Option<usize> {
+        let known = locked(&self.stacks).get(stack)?.known.clone();
+        locked(&known).series_per_run()
+    }
+
+    /// Whether a run's metrics arrived. A push that was told is answered at once; everything else is asked of every
+    /// replica. What may still change (a living connection, a replica that does not answer) is asked again until
+    /// `patience` is over; later than that it never answers.
+    pub async fn arrived(&self, run: &Run<'_>, patience: Duration) -> Arrival {
+        let deadline = Instant::now() + patience;
+        let stack = locked(&self.stacks).get(run.stack).map(|stack| {
+            let replicas: BTreeSet<SocketAddr> = stack.replicas.keys().copied().collect();
+            (replicas, stack.known.clone())
+        });
+        let Some((replicas, known)) = stack else { return Arrival::NotObservable };
+        let mut pause = PAUSE;
+        loop {
+            let told = locked(&known).of(run);
+            if let Some(pushed) = told.clone().filter(|body| body.standing == Standing::Pushed) {
+                return pushed.into();
+            }
+            // That it lived when it was told is no proof that a proxy keeps it now.
+            let told = told.filter(|body| body.standing != Standing::Live);
+            let round = Round { body: told, ..Round::default() };
+            let round = round.of(&replicas, run, deadline).await;
+            if round.is_settled() || Instant::now() + pause >= deadline {
+                return round.into();
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MOST);
+        }
+    }
+}
+
+/// What all replicas say together.
+#[derive(Debug, Default)]
+struct Round {
+    body: Option<Body>,
+    silence: Silence,
+    /// Who did not answer, and why.
+    missing: Vec<String>,
+}
+
+impl Round {
+    /// Asks them all at the same time.
+    async fn of(mut self, replicas: &BTreeSet<SocketAddr>, run: &Run<'_>, deadline: Instant) -> Self {
+        let ask = |replica: &SocketAddr| {
+            let replica = *replica;
+            async move { (replica, ask(replica, run).await) }
+        };
+        let mut asked: FuturesUnordered<_> = replicas.iter().map(ask).collect();
+        let (mut waiting, mut until) = (replicas.clone(), deadline);
+        while let Ok(Some((replica, answer))) = timeout_at(until, asked.next()).await {
+            waiting.remove(&replica);
+            match answer {
+                Ok((body, silence)) => {
+                    if body.as_ref().is_some_and(|body| body.standing == Standing::Pushed) {
+                        until = until.min(Instant::now() + OTHERS);
+                    }
+                    self.body = self.body.max(body);
+                    self.silence = self.silence.max(silence);
+                }
+                Err(why) => self.missing.push(format!("{replica}: {why}")),
+            }
+        }
+        self.missing.extend(waiting.iter().map(|replica| format!("{replica}: no answer in time")));
+        self
+    }
+
+    /// Whether asking again would not help.
+    fn is_settled(&self) -> bool {
+        match self.body.as_ref().map(|body| body.standing) {
+            Some(Standing::Pushed) => true,
+            // The application may have come back and pushed elsewhere.
+            Some(Standing::Snapshot) => self.missing.is_empty(),
+            Some(Standing::Live) => false,
+            // What a connection still sends has not arrived yet.
+            None => self.missing.is_empty() && self.silence != Silence::Open,
+        }
+    }
+}
+
+impl From<Round> for Arrival {
+    fn from(round: Round) -> Self {
+        match round.body {
+            Some(body) => body.into(),
+            None if round.missing.is_empty() => Self::NoBody { connected: round.silence != Silence::None },
+            None => Self::Unreachable(round.missing.join("; ")),
+        }
+    }
+}
+
+/// What one replica knows: the run's newest body, or, if there is none, of its pod's connections.
+async fn ask(replica: SocketAddr, run: &Run<'_>) -> Result<(Option<Body>, Silence), String> {
+    let mut connection = Connection::open(replica).await?;
+    let answer = connection.fetch(&format!("/executions/{}", run.execution_id)).await?;
+    let body = answer::newest_body(&answer, run)?;
+    let Some(address) = run.address.filter(|_| body.is_none()) else { return Ok((body, Silence::None)) };
+    let answer = connection.fetch(&format!("/connections?peer={address}")).await?;
+    Ok((None, answer::silence(&answer, run)?))
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -107,6 +108,9 @@ pub struct Proxy {
     /// Drop metrics whose name fits one of these regular expressions as a whole; separated by blanks.
     #[arg(long, env = "MILLRACE_DROP", value_name = "PATTERNS")]
     drop: Vec<String>,
+    /// File with patterns of single tasks, in JSON; read again when it changes.
+    #[arg(long, env = "MILLRACE_TASK_FILTERS", value_name = "FILE")]
+    task_filters: Option<PathBuf>,
 
     /// Applications served at the same time; more are accepted and wait.
     #[arg(
@@ -271,6 +275,7 @@ impl Proxy {
             // Hashes are seeded by the system anew in each process.
             seed: RandomState::new().hash_one(()),
             folder: self.data.clone(),
+            task_filters: self.task_filters.clone(),
             server: server::Settings {
                 session,
                 text_limit: self.text_max,
@@ -281,6 +286,7 @@ impl Proxy {
             },
             store: store::Settings {
                 filter: Filter::new(&each(&self.keep), &each(&self.drop))?,
+                task_filters: Arc::default(),
                 retention,
                 scraper_memory_ms: ms(self.scraper_memory_seconds),
                 scrapers_max: self.scrapers_max.into(),

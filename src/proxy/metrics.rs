@@ -83,6 +83,22 @@ struct What {
     what: &'static str,
 }
 
+/// What became of a file with the patterns of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterRead {
+    /// All of it counts from now on.
+    Applied,
+    /// It does, but for entries that are wrong.
+    Partly,
+    /// It cannot be used, and what was before stays.
+    Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Read {
+    outcome: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Counts.
@@ -99,6 +115,8 @@ pub struct Metrics {
     bytes: Histogram,
     opening: Histogram,
     events: Family<What, Counter>,
+    filter_reads: Family<Read, Counter>,
+    filtered_tasks: Gauge,
 }
 
 impl Default for Metrics {
@@ -117,6 +135,8 @@ impl Default for Metrics {
             bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 8)),
             opening: Histogram::new(exponential_buckets(0.000_25, 2.0, 12)),
             events: Family::default(),
+            filter_reads: Family::default(),
+            filtered_tasks: Gauge::default(),
         }
     }
 }
@@ -142,6 +162,9 @@ impl Metrics {
         let help = "Work to decrypt and decompress one payload, waiting included";
         ours.register_with_unit("open", help, Unit::Seconds, self.opening.clone());
         ours.register("connection_events", "What clients did, by kind", self.events.clone());
+        let help = "Times that the file of --task-filters was read because it had changed";
+        ours.register("task_filter_reads", help, self.filter_reads.clone());
+        ours.register("task_filters", "Tasks with patterns of their own", self.filtered_tasks.clone());
     }
 
     /// An application is there, or gone.
@@ -186,6 +209,19 @@ impl Metrics {
     /// Something that happened to a connection.
     pub fn event(&self, what: &'static str) {
         self.events.get_or_create(&What { what }).inc();
+    }
+
+    /// The file with the patterns of tasks was read; it has so many tasks now.
+    pub fn task_filters(&self, read: FilterRead, tasks: Option<usize>) {
+        let outcome = match read {
+            FilterRead::Applied => "applied",
+            FilterRead::Partly => "partly",
+            FilterRead::Refused => "refused",
+        };
+        self.filter_reads.get_or_create(&Read { outcome }).inc();
+        if let Some(tasks) = tasks {
+            self.filtered_tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
+        }
     }
 
     /// A pull is over.

@@ -11,6 +11,7 @@ mod captures;
 pub mod crypto;
 pub mod exposition;
 pub mod files;
+pub mod filter_file;
 pub mod flood;
 pub mod http;
 pub mod intake;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::crypto::KeyPair;
 use super::files;
+use super::filter_file::FilterFile;
 use super::http::serve::serve;
 use super::http::{self, HttpDoor};
 use super::metrics::Metrics;
@@ -28,6 +29,8 @@ use super::store::{self, Store};
 pub struct Settings {
     /// The writable folder.
     pub folder: PathBuf,
+    /// Patterns of single tasks.
+    pub task_filters: Option<PathBuf>,
     /// RSocket over TCP.
     pub tcp: SocketAddr,
     /// RSocket over websocket.
@@ -50,6 +53,10 @@ pub struct Settings {
 
 /// How often is looked whether everything was delivered.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often is looked whether the file with the patterns of tasks says something else: a kubelet brings a changed
+/// ConfigMap within a minute or two.
+const LOOK_AT_FILE: Duration = Duration::from_secs(5);
 
 /// Connections that the kernel holds until they are accepted: a burst of a few thousand applications, or those that
 /// come while the store recovers. It takes the less of this and `net.core.somaxconn`.
@@ -90,8 +97,10 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
     // Applications that come early wait in the kernel: one that is refused comes back only after 10 s.
     let (tcp, websocket, push) = (listen(settings.tcp)?, listen(settings.websocket)?, listen(settings.push)?);
 
-    let (store, keys) = open(&settings, clock.clone()).await?;
+    let file = settings.task_filters.clone().map(|path| FilterFile::new(path, metrics.clone()));
+    let (store, keys, file) = open(&settings, clock.clone(), file).await?;
     let keeper = tokio::spawn(store.clone().keep());
+    let watcher = file.map(|file| tokio::spawn(watch(file, store.clone())));
     let (stage, stages) = watch::channel(Stage::Serving);
     let ids = Arc::new(AtomicU64::new(1));
     let door = PushDoor {
@@ -131,23 +140,50 @@ pub async fn run(settings: Settings, clock: Clock, stop: impl Future<Output = ()
     // A push that hangs is not waited for: it was not acknowledged.
     let _ = tokio::time::timeout(LOOK, pushes).await;
     keeper.abort();
+    if let Some(watcher) = watcher {
+        watcher.abort();
+    }
     reads.abort();
     tracing::info!(everything_delivered = store.drained(), "the proxy has ended");
     served.map_err(|e| e.to_string())?.map_err(|error| format!("cannot serve: {error}"))
 }
 
 /// Both may take a while: the store when it is full, the key at the very first start.
-async fn open(settings: &Settings, clock: Clock) -> Result<(Arc<Store>, Arc<KeyPair>), String> {
+async fn open(
+    settings: &Settings,
+    clock: Clock,
+    mut file: Option<FilterFile>,
+) -> Result<(Arc<Store>, Arc<KeyPair>, Option<FilterFile>), String> {
     let cannot = |e: io::Error| {
         let folder = settings.folder.display();
         format!("cannot open the store in {folder}: {e}; give a folder that can be written to as --data")
     };
     let directory = Directory::open(&settings.folder).map_err(cannot)?;
-    let (folder, limits) = (settings.folder.clone(), settings.store.clone());
-    let store = tokio::task::spawn_blocking(move || Store::open(Arc::new(directory), limits, clock));
+    let (folder, mut limits) = (settings.folder.clone(), settings.store.clone());
+    let store = tokio::task::spawn_blocking(move || {
+        // What is on disk is shown by the patterns of the present start.
+        if let Some(filters) = file.as_mut().and_then(FilterFile::look) {
+            limits.task_filters = Arc::new(filters);
+        }
+        Store::open(Arc::new(directory), limits, clock).map(|store| (store, file))
+    });
     let keys = tokio::task::spawn_blocking(move || KeyPair::kept_in(&folder));
     let (store, keys) = tokio::join!(store, keys);
-    let store = store.map_err(|e| e.to_string())?.map_err(cannot)?;
+    let (store, file) = store.map_err(|e| e.to_string())?.map_err(cannot)?;
     let keys = keys.map_err(|e| e.to_string())?.map_err(|e| format!("cannot make a key pair: {e}"))?;
-    Ok((store, Arc::new(keys)))
+    Ok((store, Arc::new(keys), file))
+}
+
+/// Applies what the file says whenever it says something else.
+async fn watch(mut file: FilterFile, store: Arc<Store>) {
+    loop {
+        sleep(LOOK_AT_FILE).await;
+        let look = tokio::task::spawn_blocking(move || (file.look(), file)).await;
+        // It only fails when the process ends.
+        let Ok((filters, same)) = look else { return };
+        file = same;
+        if let Some(filters) = filters {
+            store.filter_tasks(filters);
+        }
+    }
 }

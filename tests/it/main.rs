@@ -9,4 +9,6 @@
 mod apiserver;
 mod contract;
 mod facts;
+mod in_process;
 mod operator;
+mod task_filters;

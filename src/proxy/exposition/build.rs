@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::identity::{Identity, Labels, Votes, identify};
+use super::identity::{Identity, Labels, NAME, NAMESPACE, Votes, identify};
 use super::model::{Body, Interner};
 use super::parse::{Kind, Label, Line, escape, is_metric_name, line};
 use super::rows::Rows;
@@ -26,8 +26,27 @@ pub struct Built {
     pub body: Body,
     /// Whose they are, if the body or the group tells.
     pub identity: Option<Identity>,
+    /// The task, if the run tells it with its namespace.
+    pub task: Option<Task>,
     /// What was wrong.
     pub report: Report,
+}
+
+/// A task, as its runs name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Task {
+    /// `task_namespace`.
+    pub namespace: String,
+    /// `task_name`.
+    pub name: String,
+}
+
+impl Task {
+    /// Out of the labels that are set on every series of a run.
+    fn of(set: &Labels) -> Option<Self> {
+        let told = |label| set.get(label).cloned();
+        Some(Self { namespace: told(NAMESPACE)?, name: told(NAME)? })
+    }
 }
 
 struct Sample<'a> {
@@ -165,6 +184,7 @@ impl<'a> Parsed<'a> {
         let mut votes = Votes::default();
         self.samples.iter().for_each(|sample| votes.add(self.labels_of(sample)));
         let (identity, set) = identify(&votes, group);
+        let task = identity.as_ref().and_then(|_| Task::of(&set));
         let set: Vec<(String, String)> =
             set.into_iter().map(|(name, value)| (name, escape(&value))).collect();
         let alike = self.alike();
@@ -192,7 +212,7 @@ impl<'a> Parsed<'a> {
         let everywhere: Vec<&str> =
             set.iter().map(|(n, _)| n.as_str()).chain(common.iter().map(|(n, _)| *n)).collect();
         let body = self.body(&everywhere, &labels.join(","), interner, &mut report);
-        Built { body, identity, report }
+        Built { body, identity, task, report }
     }
 
     /// Labels that every series has alike.

@@ -1,6 +1,6 @@
 //! Which families are kept: patterns of names, given by whoever runs the proxy. Identity is labels, and stays.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// Patterns that a family's whole name is compared with.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,12 @@ pub struct Filter {
 impl Filter {
     /// Keeps what one of `keep` fits (all, if there is none), but what one of `drop` fits.
     pub fn new(keep: &[String], drop: &[String]) -> Result<Self, String> {
-        Ok(Self { keep: any(keep, "--keep")?, drop: any(drop, "--drop")? })
+        Ok(Self { keep: any(keep, "--keep", SIZE_MAX)?, drop: any(drop, "--drop", SIZE_MAX)? })
+    }
+
+    /// The same for one task among thousands, whose patterns anybody may have written.
+    pub fn of_task(keep: &[String], drop: &[String]) -> Result<Self, String> {
+        Ok(Self { keep: any(keep, "keep", TASK_SIZE_MAX)?, drop: any(drop, "drop", TASK_SIZE_MAX)? })
     }
 
     /// Whether every name passes.
@@ -27,15 +32,24 @@ impl Filter {
     }
 }
 
+/// Memory of all patterns of an option, compiled: the library's own default.
+const SIZE_MAX: usize = 10 << 20;
+/// The same of a task: enough for some hundred names.
+const TASK_SIZE_MAX: usize = 256 << 10;
+
+fn compiled(pattern: &str, size_max: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(size_max).build()
+}
+
 /// One pattern that fits where one of `patterns` does.
-fn any(patterns: &[String], option: &str) -> Result<Option<Regex>, String> {
+fn any(patterns: &[String], option: &str, size_max: usize) -> Result<Option<Regex>, String> {
     if patterns.is_empty() {
         return Ok(None);
     }
     let mut parts = Vec::new();
     for pattern in patterns {
         // Alone first, so that the error is about this one and `a)(b` is none.
-        Regex::new(pattern).map_err(|error| {
+        compiled(pattern, size_max).map_err(|error| {
             format!(
                 "{option} {pattern:?} is no pattern: {}; give a regular expression that the whole name of a \
                  family fits, such as jvm_.*",
@@ -46,7 +60,7 @@ fn any(patterns: &[String], option: &str) -> Result<Option<Regex>, String> {
     }
     let whole = format!("^(?:{})$", parts.join("|"));
     let too_large = |error| format!("the patterns of {option} together are too large: {}", reason(&error));
-    Regex::new(&whole).map(Some).map_err(too_large)
+    compiled(&whole, size_max).map(Some).map_err(too_large)
 }
 
 /// The last line of the library's picture says what is wrong.

@@ -20,12 +20,15 @@ pub struct Identity {
 
 const EXECUTION: &str = "task_execution_id";
 const EXTERNAL: &str = "task_external_execution_id";
-const NAME: &str = "task_name";
+/// The task's name.
+pub const NAME: &str = "task_name";
+/// The namespace that it runs in.
+pub const NAMESPACE: &str = "task_namespace";
 /// SCDF's tag, `<task>-<execution id>`.
 const APPLICATION: &str = "application";
 /// Labels that say whose a series is. Spring Boot 2.7 gets some of them wrong on some series: Spring Cloud Task's own
 /// tags win there, and hold `unknown` or a database's id.
-pub const LABELS: [&str; 5] = [EXECUTION, EXTERNAL, NAME, "task_namespace", "task_parent_execution_id"];
+pub const LABELS: [&str; 5] = [EXECUTION, EXTERNAL, NAME, NAMESPACE, "task_parent_execution_id"];
 /// What Spring Cloud Task writes where it does not know.
 const UNKNOWN: [&str; 3] = ["", "unknown", "null"];
 

@@ -24,13 +24,15 @@ pub mod parse;
 pub mod protobuf;
 mod rows;
 mod strict;
+pub mod task_filters;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{Built, Report, build};
+pub use build::{Built, Report, Task, build};
 pub use filter::Filter;
 pub use identity::{Identity, Labels};
 pub use merge::{Exposed, Format, Merge};
 pub use model::{Body, Interner};
+pub use task_filters::TaskFilters;

@@ -87,7 +87,7 @@ impl Collector for Collected {
             "Series that their body had twice",
             &counts.duplicate,
         )?;
-        counter(to, "millrace_proxy_dropped_series", "Series dropped by --keep and --drop", &counts.dropped)?;
+        counter(to, "millrace_proxy_dropped_series", "Series dropped by patterns", &counts.dropped)?;
         counter(to, "millrace_proxy_identity_repaired", "Series whose identity was set", &counts.repaired)?;
         counter(to, "millrace_proxy_store_damaged", "Damaged places found at start", &counts.damaged)?;
         counter(

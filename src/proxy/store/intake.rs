@@ -1,6 +1,6 @@
 //! How bodies come in: read, given a key, written, shown.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -88,12 +88,15 @@ impl Store {
     /// A body, with the families that are kept, and the number of series of the others.
     pub(super) fn built(&self, text: &[u8], group: &Labels) -> (Built, usize) {
         let built = build(text, group, &self.interner);
-        let filter = &self.settings.filter;
-        if filter.is_open() {
+        let filters = self.task_filters.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let of_task = built.task.as_ref().and_then(|task| filters.of(task));
+        let each = [Some(&self.settings.filter), of_task.as_deref()];
+        let each: Vec<_> = each.into_iter().flatten().filter(|filter| !filter.is_open()).collect();
+        if each.is_empty() {
             return (built, 0);
         }
         let before = built.body.series();
-        let body = built.body.retain(|name| filter.passes(name));
+        let body = built.body.retain(|name| each.iter().all(|filter| filter.passes(name)));
         let dropped = before - body.series();
         (Built { body, ..built }, dropped)
     }

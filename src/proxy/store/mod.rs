@@ -16,7 +16,7 @@ pub(super) mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ use self::runs::{Eviction, Key, Retention, Runs};
 use self::scrapers::{Deliveries, ScraperId, Scrapers};
 use self::turns::Turns;
 use super::aside::Aside;
-use super::exposition::{Exposed, Filter, Interner};
+use super::exposition::{Exposed, Filter, Interner, TaskFilters};
 use super::flood::Flood;
 use super::intake::Origin;
 
@@ -44,6 +44,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Settings {
     /// Which families are kept at all.
     pub filter: Filter,
+    /// Which families are kept of which task, at first.
+    pub task_filters: Arc<TaskFilters>,
     /// How long final bodies stay.
     pub retention: Retention,
     /// How long a scraper that does not come is waited for, milliseconds.
@@ -63,6 +65,7 @@ impl Default for Settings {
         let minute = 60_000;
         Self {
             filter: Filter::default(),
+            task_filters: Arc::default(),
             retention: Retention { least_ms: 5 * minute, most_ms: 50 * minute, deliveries: 2 },
             scraper_memory_ms: 15 * minute,
             scrapers_max: 16,
@@ -153,6 +156,7 @@ impl Drop for InFlight<'_> {
 /// The store.
 pub struct Store {
     settings: Settings,
+    task_filters: RwLock<Arc<TaskFilters>>,
     clock: Clock,
     interner: Interner,
     state: Mutex<State>,
@@ -175,6 +179,7 @@ impl Store {
         let (log, files) = Log::open(disk, settings.segment_bytes)?;
         let began_ms = clock().as_millisecond();
         let store = Arc::new(Self {
+            task_filters: RwLock::new(settings.task_filters.clone()),
             settings,
             clock,
             interner: Interner::default(),
@@ -205,6 +210,11 @@ impl Store {
     /// Changes with every change that the stream of facts tells.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    /// Which families are kept of which task, of bodies that come from now on.
+    pub fn filter_tasks(&self, filters: TaskFilters) {
+        *self.task_filters.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(filters);
     }
 
     fn now_ms(&self) -> i64 {

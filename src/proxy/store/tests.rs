@@ -2,6 +2,7 @@
 
 mod clock;
 mod crashes;
+mod filters;
 mod groups;
 mod room;
 

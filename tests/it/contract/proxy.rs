@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use millrace::proxy::crypto::OpenError;
 use millrace::proxy::http;
 use millrace::proxy::intake::Door;
-use millrace::proxy::metrics::{Metrics, Outcome, PullEnd};
+use millrace::proxy::metrics::{FilterRead, Metrics, Outcome, PullEnd};
 use millrace::proxy::store::disk::Directory;
 use millrace::proxy::store::{Settings, Store};
 use prometheus_client::encoding::text::encode;
@@ -108,6 +108,7 @@ fn own_metrics() -> String {
     let disk = Arc::new(Directory::open(&folder.0).unwrap());
     assert!(cell.set(Store::open(disk, Settings::default(), clock).unwrap()).is_ok());
     metrics.event("opened");
+    metrics.task_filters(FilterRead::Applied, Some(1));
     metrics.pull(Outcome::success);
     metrics.push(Door::Push, Outcome::success, Duration::ZERO);
     metrics.answered(PullEnd::Kept, Duration::ZERO);

@@ -1,6 +1,8 @@
 //! What the watches have seen, with the look-ups that decisions need. Everything is found by name or by range,
 //! so that a decision costs the same with ten launches and with ten thousand.
 
+mod active;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,8 @@ use crate::api::Phase;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, label_of};
 use crate::launch::retention::Finished;
 use crate::names::label;
+use active::Active;
+pub use active::Counts;
 
 /// Namespace and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,6 +139,7 @@ pub struct Seen {
     /// Last state of deleted pods of unfinished launches: their exit code may be needed yet.
     gone_pods: BTreeMap<Name, Vec<Arc<SeenPod>>>,
     phase_changes: BTreeMap<Phase, i64>,
+    active: Active,
 }
 
 /// Last states kept of one launch's deleted pods.
@@ -170,6 +175,7 @@ impl Cached for SeenDefinition {
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
         let touched = seen.definitions.take(event);
         let keys = touched.into_iter().flat_map(|t| {
+            seen.active.touch(&t.name);
             let waiting = seen.unfinished.get(&t.name).into_iter().flatten().cloned().map(Key::Launch);
             let itself = [Key::Definition(t.name.clone()), Key::History(t.name)];
             itself.into_iter().chain(waiting).collect::<Vec<_>>()
@@ -278,6 +284,7 @@ impl Seen {
         let mut keys = vec![Key::Launch(t.name.clone())];
         if let Some(new) = &t.new {
             *self.phase_changes.entry(phase_of(new)).or_default() += 1;
+            self.active.add(&t.name, new);
             let definition = definition_of(&t.name, new);
             if new.final_phase().is_some() {
                 self.gone_pods.remove(&t.name);
@@ -305,6 +312,7 @@ impl Seen {
 
     fn unindex(&mut self, name: &Name, old: &SeenLaunch) {
         *self.phase_changes.entry(phase_of(old)).or_default() -= 1;
+        self.active.remove(name, old);
         if let Some(definition) = definition_of(name, old) {
             drop_from(&mut self.unfinished, &definition, name);
         }
@@ -368,6 +376,13 @@ impl Seen {
     /// By how much the number of launches in each phase has changed since this was last asked.
     pub fn take_phase_changes(&mut self) -> BTreeMap<Phase, i64> {
         std::mem::take(&mut self.phase_changes)
+    }
+
+    /// Definitions that are there and of which something changed since this was last asked, each with its launches
+    /// that have not ended.
+    pub fn take_active_changes(&mut self) -> Vec<(Arc<SeenDefinition>, Counts)> {
+        let changed = self.active.take_changed().into_iter();
+        changed.filter_map(|name| Some((self.definition(&name)?, self.active.counts(&name)))).collect()
     }
 
     /// The highest execution id on any Job or in any status.

@@ -8,12 +8,13 @@ use futures::StreamExt;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::queue::Queue;
-use crate::cluster::cache::{Cache, Cached, Key};
-use crate::telemetry::metrics::Metrics;
+use crate::api::seen::SeenDefinition;
+use crate::cluster::cache::{Cache, Cached, Counts, Key};
+use crate::telemetry::metrics::{Active, Metrics};
 use crate::telemetry::readiness::Readiness;
 
 /// What a watch feeds.
@@ -66,6 +67,10 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: 
     let mut seen = feed.cache.lock();
     let keys = T::take(&mut seen, event);
     let changes = seen.take_phase_changes();
+    // Under the lock: a definition that is seen to go after this is forgotten after this.
+    for (definition, counts) in seen.take_active_changes() {
+        tell_active(&feed.metrics, &definition, &counts);
+    }
     drop(seen);
     for (phase, change) in changes {
         feed.metrics.in_phase(phase, change);
@@ -76,6 +81,17 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: 
     if listed {
         feed.readiness.arrived(what);
     }
+}
+
+/// Which launches of a definition have not ended.
+fn tell_active(metrics: &Metrics, definition: &SeenDefinition, counts: &Counts) {
+    let (namespace, name) = (definition.namespace().unwrap_or_default(), definition.name_any());
+    let task_name = definition.spec.as_result().ok().and_then(|spec| spec.task_name.clone());
+    let active = counts.iter().map(|(phase, (launches, oldest))| {
+        let oldest_seconds = Some(oldest.as_duration().as_secs_f64());
+        (*phase, Active { launches: *launches, oldest_seconds })
+    });
+    metrics.defined(&namespace, &name, task_name.as_deref().unwrap_or(&name), &active.collect());
 }
 
 /// Why a watch failed, and what to do about it.

@@ -1,7 +1,7 @@
 //! The operator's own metrics. Labels are closed sets of words, never names of launches; only the series per
 //! definition name one, and they go with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::Phase;
+
+use super::definitions::Definitions;
+pub use super::definitions::{ACTIVE_PHASES, Active, Received};
 
 /// Which controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -158,6 +161,7 @@ pub struct Metrics {
     last_succeeded: Family<Definition, Gauge>,
     last_duration: Family<Definition, Gauge<f64, std::sync::atomic::AtomicU64>>,
     last_exit_code: Family<Definition, Gauge>,
+    more: Definitions,
     definitions: Mutex<BTreeSet<Definition>>,
 }
 
@@ -187,6 +191,7 @@ impl Default for Metrics {
             last_succeeded: Family::default(),
             last_duration: Family::default(),
             last_exit_code: Family::default(),
+            more: Definitions::default(),
             definitions: Mutex::default(),
         };
         metrics.register();
@@ -244,6 +249,7 @@ impl Metrics {
             "Exit code of the last ended launch of a definition",
             self.last_exit_code.clone(),
         );
+        self.more.register(r);
     }
 
     /// The exposition in OpenMetrics text.
@@ -304,7 +310,33 @@ impl Metrics {
         if let Some(code) = run.exit_code {
             self.last_exit_code.get_or_create(&whose).set(i64::from(code));
         }
-        self.definitions.lock().unwrap_or_else(PoisonError::into_inner).insert(whose);
+        self.known(whose);
+    }
+
+    fn known(&self, definition: Definition) {
+        self.definitions.lock().unwrap_or_else(PoisonError::into_inner).insert(definition);
+    }
+
+    /// A definition is there, its task has this name, and so many of its launches have not ended: those of a phase that
+    /// `active` does not name are none. To be called only for a definition that is there, since its series go with it.
+    pub fn defined(
+        &self,
+        namespace: &str,
+        definition: &str,
+        task_name: &str,
+        active: &BTreeMap<Phase, Active>,
+    ) {
+        self.known(Definition { namespace: namespace.to_owned(), definition: definition.to_owned() });
+        self.more.named(namespace, definition, task_name);
+        for phase in ACTIVE_PHASES {
+            self.more.active(namespace, definition, phase, active.get(&phase).copied().unwrap_or_default());
+        }
+    }
+
+    /// A launch of a definition that is there ended, and its metrics arrived or not.
+    pub fn arrival(&self, namespace: &str, definition: &str, received: Received) {
+        self.known(Definition { namespace: namespace.to_owned(), definition: definition.to_owned() });
+        self.more.arrival(namespace, definition, received);
     }
 
     /// A definition is gone, and its series with it.
@@ -313,6 +345,7 @@ impl Metrics {
         if !self.definitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&gone) {
             return;
         }
+        self.more.forget(namespace, definition);
         self.last_succeeded.remove(&gone);
         self.last_duration.remove(&gone);
         self.last_exit_code.remove(&gone);
@@ -341,6 +374,23 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"millrace_launches_ended_total{outcome="Failed",reason="NonZeroExit"} 1"#));
+        let running = Active { launches: 2, oldest_seconds: Some(12.5) };
+        metrics.defined("ns", "task1", "old-name", &BTreeMap::new());
+        metrics.defined("ns", "task1", "Task1", &BTreeMap::from([(Phase::Running, running)]));
+        metrics.arrival("ns", "task1", Received::Missing);
+        let text = metrics.exposition();
+        for line in [
+            r#"millrace_definition_info{namespace="ns",definition="task1",task_name="Task1"} 1"#,
+            r#"millrace_definition_active{namespace="ns",definition="task1",phase="Running"} 2"#,
+            r#"millrace_definition_active{namespace="ns",definition="task1",phase="Pending"} 0"#,
+            r#"millrace_definition_oldest_active_timestamp_seconds{namespace="ns",definition="task1",phase="Running"} 12.5"#,
+            r#"millrace_definition_run_metrics_total{namespace="ns",definition="task1",received="Missing"} 1"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line} in {text}");
+        }
+        assert!(!text.contains("old-name"));
+        metrics.defined("ns", "task1", "Task1", &BTreeMap::new());
+        assert!(!metrics.exposition().contains("timestamp_seconds{"), "none is active");
         metrics.forget_definition("ns", "task1");
         assert!(!metrics.exposition().contains("task1"));
     }

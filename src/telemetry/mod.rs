@@ -1,5 +1,6 @@
 //! What the operator tells about itself: logs, metrics, probes.
 
+mod definitions;
 pub mod http;
 pub mod logs;
 pub mod metrics;

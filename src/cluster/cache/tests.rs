@@ -338,3 +338,40 @@ mod property {
         }
     }
 }
+
+fn active_of(seen: &mut Seen) -> Vec<(String, Counts)> {
+    let changes = seen.take_active_changes();
+    changes.into_iter().map(|(definition, counts)| (definition.name_any(), counts)).collect()
+}
+
+#[test]
+fn launches_that_have_not_ended_are_known_by_phase_with_the_oldest() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let created = |of: &str, version, second, status: &Value| {
+        let mut launch = launch(of, version, "d", status);
+        let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(second));
+        launch.metadata.creation_timestamp = Some(time);
+        launch
+    };
+    let running = |second| json!({"phase": "Running", "startTime": at(second).to_string()});
+    let mut seen = Seen::default();
+    put(&mut seen, created("a", 1, 100, &json!({})));
+    assert_eq!(active_of(&mut seen), [], "no series for a definition that is not there");
+    put(&mut seen, definition("d", 2));
+    assert_eq!(active_of(&mut seen), [("d".to_owned(), Counts::from([(Phase::Pending, (1, at(100)))]))]);
+    assert_eq!(active_of(&mut seen), [], "told once");
+    put(&mut seen, created("b", 3, 101, &running(120)));
+    put(&mut seen, created("c", 4, 102, &running(110)));
+    let counts = Counts::from([(Phase::Pending, (1, at(100))), (Phase::Running, (2, at(110)))]);
+    assert_eq!(active_of(&mut seen), [("d".to_owned(), counts)]);
+    put(&mut seen, created("c", 5, 102, &finished_at("Failed", 130)));
+    put(&mut seen, created("a", 6, 100, &running(131)));
+    let counts = Counts::from([(Phase::Running, (2, at(120)))]);
+    assert_eq!(active_of(&mut seen), [("d".to_owned(), counts)]);
+    SeenLaunch::take(&mut seen, Event::Delete(created("a", 7, 100, &running(131))));
+    SeenLaunch::take(&mut seen, Event::Delete(created("b", 8, 101, &running(120))));
+    assert_eq!(active_of(&mut seen), [("d".to_owned(), Counts::new())]);
+    assert!(seen.active.is_empty(), "nothing is left of them");
+    SeenDefinition::take(&mut seen, Event::Delete(definition("d", 9)));
+    assert_eq!(active_of(&mut seen), []);
+}

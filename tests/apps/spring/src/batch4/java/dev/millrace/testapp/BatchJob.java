@@ -8,9 +8,11 @@ import org.springframework.batch.core.Step;
 import org.springframework.batch.core.configuration.annotation.EnableBatchProcessing;
 import org.springframework.batch.core.job.builder.JobBuilder;
 import org.springframework.batch.core.repository.JobRepository;
+import org.springframework.batch.core.step.builder.SimpleStepBuilder;
 import org.springframework.batch.core.step.builder.StepBuilder;
 import org.springframework.batch.item.support.ListItemReader;
 import org.springframework.beans.factory.annotation.Qualifier;
+import org.springframework.beans.factory.annotation.Value;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
@@ -25,8 +27,12 @@ class BatchJob {
 	// Spring Cloud Task brings a second transaction manager.
 	private final PlatformTransactionManager transactions;
 
-	BatchJob(@Qualifier("transactionManager") PlatformTransactionManager transactions) {
+	private final int skipped;
+
+	BatchJob(@Qualifier("transactionManager") PlatformTransactionManager transactions,
+			@Value("${app.batch-skip:0}") int skipped) {
 		this.transactions = transactions;
+		this.skipped = skipped;
 	}
 
 	@Bean
@@ -36,12 +42,15 @@ class BatchJob {
 
 	@Bean
 	Step load(JobRepository repository) {
-		return new StepBuilder("load").repository(repository).transactionManager(this.transactions)
+		SimpleStepBuilder<Integer, Integer> step = new StepBuilder("load").repository(repository).transactionManager(this.transactions)
 			.<Integer, Integer>chunk(2)
 			.reader(new ListItemReader<>(List.of(1, 2, 3, 4, 5)))
-			.processor((Function<Integer, Integer>) item -> 2 * item)
-			.writer(items -> System.out.println("batch wrote " + items))
-			.build();
+			.processor((Function<Integer, Integer>) this::twice)
+			.writer(items -> System.out.println("batch wrote " + items));
+		if (this.skipped > 0) {
+			step = step.faultTolerant().skip(IllegalStateException.class).skipLimit(5);
+		}
+		return step.build();
 	}
 
 	@Bean
@@ -51,6 +60,13 @@ class BatchJob {
 			System.out.println("batch reported");
 			return null; // finished
 		}).build();
+	}
+
+	private int twice(int item) {
+		if (item == this.skipped) {
+			throw new IllegalStateException("told to skip " + item);
+		}
+		return 2 * item;
 	}
 
 }

@@ -6,9 +6,11 @@ import org.springframework.batch.core.job.Job;
 import org.springframework.batch.core.step.Step;
 import org.springframework.batch.core.job.builder.JobBuilder;
 import org.springframework.batch.core.repository.JobRepository;
+import org.springframework.batch.core.step.builder.ChunkOrientedStepBuilder;
 import org.springframework.batch.core.step.builder.StepBuilder;
 import org.springframework.batch.infrastructure.item.support.ListItemReader;
 import org.springframework.beans.factory.annotation.Qualifier;
+import org.springframework.beans.factory.annotation.Value;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
@@ -22,8 +24,12 @@ class BatchJob {
 	// Spring Cloud Task brings a second transaction manager.
 	private final PlatformTransactionManager transactions;
 
-	BatchJob(@Qualifier("transactionManager") PlatformTransactionManager transactions) {
+	private final int skipped;
+
+	BatchJob(@Qualifier("transactionManager") PlatformTransactionManager transactions,
+			@Value("${app.batch-skip:0}") int skipped) {
 		this.transactions = transactions;
+		this.skipped = skipped;
 	}
 
 	@Bean
@@ -33,12 +39,15 @@ class BatchJob {
 
 	@Bean
 	Step load(JobRepository repository) {
-		return new StepBuilder("load", repository).<Integer, Integer>chunk(2)
+		ChunkOrientedStepBuilder<Integer, Integer> step = new StepBuilder("load", repository).<Integer, Integer>chunk(2)
 			.transactionManager(this.transactions)
 			.reader(new ListItemReader<>(List.of(1, 2, 3, 4, 5)))
-			.processor(item -> 2 * item)
-			.writer(items -> System.out.println("batch wrote " + items))
-			.build();
+			.processor(this::twice)
+			.writer(items -> System.out.println("batch wrote " + items));
+		if (this.skipped > 0) {
+			step = step.faultTolerant().skip(IllegalStateException.class).skipLimit(5);
+		}
+		return step.build();
 	}
 
 	@Bean
@@ -47,6 +56,13 @@ class BatchJob {
 			System.out.println("batch reported");
 			return null; // finished
 		}, this.transactions).build();
+	}
+
+	private int twice(int item) {
+		if (item == this.skipped) {
+			throw new IllegalStateException("told to skip " + item);
+		}
+		return 2 * item;
 	}
 
 }

@@ -12,6 +12,7 @@
 //! | [`names`] | every name, label, annotation, condition and reason; each literal once |
 //! | [`launch`] | one launch, decided: what it runs, how it stands, how it ends, when it is deleted |
 //! | [`inject`] | the environment that a run's container gets |
+//! | [`monitoring`] | the monitoring of a namespace, decided: configuration, rules, dashboards |
 //! | [`controllers`] | wiring: watches, queue, workers; no decisions |
 //! | [`cluster`] | the place that talks to the API server: observe reads, apply writes |
 //! | [`proxy`] | the metrics proxy: takes the last metrics of short-lived tasks and keeps them; no Kubernetes |
@@ -33,6 +34,7 @@ pub mod controllers;
 pub mod facts;
 pub mod inject;
 pub mod launch;
+pub mod monitoring;
 pub mod names;
 pub mod proxy;
 pub mod telemetry;

@@ -13,6 +13,7 @@
 
 mod clients;
 mod crashes;
+mod dashboards;
 mod differential;
 mod exposition;
 mod hostile;

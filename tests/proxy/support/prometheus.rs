@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 
+use millrace::monitoring::config::prometheus::RULES_PATH;
 use serde_json::Value;
 
 use super::peers::peer;
@@ -58,12 +59,17 @@ impl Prometheus {
     }
 
     fn spawn(setup: Setup, folder: &Folder, address: SocketAddr) -> Process {
+        if setup.features.is_empty() {
+            return Self::spawn_with(&[], folder, address);
+        }
+        let features = format!("--enable-feature={}", setup.features);
+        Self::spawn_with(&[&features], folder, address)
+    }
+
+    fn spawn_with(flags: &[&str], folder: &Folder, address: SocketAddr) -> Process {
         let mut command = Command::new(peer("MILLRACE_PROMETHEUS"));
         command.args(["--config.file=config.yml", "--storage.tsdb.path=data", "--log.level=warn"]);
-        command.arg(format!("--web.listen-address={address}")).current_dir(folder.path());
-        if !setup.features.is_empty() {
-            command.arg(format!("--enable-feature={}", setup.features));
-        }
+        command.arg(format!("--web.listen-address={address}")).args(flags).current_dir(folder.path());
         Process::start(command, folder.path().join("log"))
     }
 
@@ -73,6 +79,35 @@ impl Prometheus {
             check(answer.status == 200, answer)
         })
         .await;
+    }
+
+    /// Starts one with a whole configuration, rules and flags, whatever else it may hold.
+    pub async fn start_with(config: &str, rules: &str, flags: &[&str]) -> Self {
+        let (folder, address) = (Folder::new("prometheus"), free_address());
+        let path = folder.path().join("rules.yml");
+        std::fs::write(&path, rules).unwrap();
+        let config = config.replace(RULES_PATH, path.to_str().unwrap());
+        std::fs::write(folder.path().join("config.yml"), config).unwrap();
+        let process = Self::spawn_with(flags, &folder, address);
+        let prometheus = Self { process, folder, setup: Setup::default(), address };
+        prometheus.ready().await;
+        prometheus
+    }
+
+    /// What its API answers under `path`, with these parameters.
+    pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let mut path = format!("/api/v1/{path}?");
+        for (name, value) in parameters {
+            let _ = write!(path, "{name}=");
+            for byte in value.bytes() {
+                let _ = write!(path, "%{byte:02X}");
+            }
+            path.push('&');
+        }
+        let answer = http::get(self.address, &path, &[]).await?;
+        let mut answer: Value = serde_json::from_slice(&answer.bytes).map_err(|e| e.to_string())?;
+        check(answer["status"] == "success", &answer)?;
+        Ok(answer["data"].take())
     }
 
     /// Who it is, for messages.
@@ -92,14 +127,8 @@ impl Prometheus {
     }
 
     async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
-        let mut path = "/api/v1/query?query=".to_owned();
-        for byte in query.bytes() {
-            let _ = write!(path, "%{byte:02X}");
-        }
-        let answer = http::get(self.address, &path, &[]).await?;
-        let answer: Value = serde_json::from_slice(&answer.bytes).map_err(|e| e.to_string())?;
-        check(answer["status"] == "success", &answer)?;
-        Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
+        let data = self.ask("query", &[("query", query)]).await?;
+        Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
     /// The value of each series that a query gives.
@@ -161,11 +190,13 @@ impl Prometheus {
     }
 }
 
-fn labels(series: &Value) -> BTreeMap<String, String> {
+/// Labels of a series of an answer.
+pub fn labels(series: &Value) -> BTreeMap<String, String> {
     serde_json::from_value(series["metric"].clone()).unwrap_or_default()
 }
 
-fn sample(pair: &Value) -> (f64, f64) {
+/// Time and value of a sample of an answer.
+pub fn sample(pair: &Value) -> (f64, f64) {
     let value = pair[1].as_str().unwrap_or_default();
     (pair[0].as_f64().unwrap_or(f64::NAN), value.parse().unwrap_or(f64::NAN))
 }

@@ -1,0 +1,3 @@
+//! Files that the parts of a stack are configured with.
+
+pub mod prometheus;

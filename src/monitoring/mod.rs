@@ -1,0 +1,3 @@
+//! environment.
+
+pub mod config;

@@ -2,8 +2,10 @@
 
 pub mod app;
 pub mod client;
+pub mod dashboard;
 pub mod gate;
 pub mod http;
+pub mod influxdb;
 pub mod java_proxy;
 pub mod peers;
 pub mod process;

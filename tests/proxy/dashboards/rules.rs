@@ -1,5 +1,6 @@
 //! Rules and configuration before Prometheus' own judge.
 
+use std::fmt::Write;
 use std::process::Command;
 
 use millrace::monitoring::config::prometheus::{
@@ -24,14 +25,64 @@ fn rules_do_what_their_tests_say() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
+fn rules() -> Value {
+    serde_yaml::from_str(RULES).unwrap()
+}
+
+/// All rules of the file.
+fn all_rules(of: &Value) -> Vec<&Value> {
+    of["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect()
+}
+
+/// Windows of Prometheus 2 have their oldest moment within them, those of Prometheus 3 have not.
+#[test]
+fn prometheus_2_counts_the_same() {
+    let (rules, tests) = (rules(), include_str!("../../../src/monitoring/config/rules_test.yml"));
+    let tests: Value = serde_yaml::from_str(tests).unwrap();
+    let mut script = String::new();
+    for (test, record, at, by, wanted) in [
+        (
+            0,
+            "task_name:spring_cloud_task_seconds:count1m",
+            "25m",
+            "task_name",
+            "{task_name=\"t\"} 20\n  {task_name=\"web\"} 1",
+        ),
+        (
+            1,
+            "definition:millrace_definition_runs:count1m",
+            "25m",
+            "definition, outcome",
+            "{definition=\"d\",outcome=\"Failed\"} 5\n  {definition=\"e\",outcome=\"Failed\"} 3\n  \
+             {definition=\"e\",outcome=\"Succeeded\"} 1\n  {definition=\"f\",outcome=\"Stopped\"} 9",
+        ),
+    ] {
+        let test = &tests["tests"][test];
+        writeln!(script, "clear\nload {}", test["interval"].as_str().unwrap()).unwrap();
+        for series in test["input_series"].as_array().unwrap() {
+            let of = |name: &str| series[name].as_str().unwrap();
+            writeln!(script, "  {} {}", of("series"), of("values")).unwrap();
+        }
+        let rule = all_rules(&rules).into_iter().find(|rule| rule["record"] == record).unwrap();
+        let expr: Vec<&str> = rule["expr"].as_str().unwrap().split_whitespace().collect();
+        let expr = expr.join(" ");
+        writeln!(
+            script,
+            "\neval instant at {at} sum by ({by}) (sum_over_time(({expr})[{at}:1m]))\n  {wanted}\n"
+        )
+        .unwrap();
+    }
+    let judge = || Command::new(peer("MILLRACE_PROMETHEUS2_PROMQL"));
+    let said = run(judge(), &script).unwrap_or_else(|(_, said)| panic!("{said}\n{script}"));
+    assert_eq!(said, "as expected\n");
+    run(judge(), &script.replace("} 20", "} 19")).expect_err("it judges");
+}
+
 #[test]
 fn every_alert_says_what_is_wrong_and_what_to_do() {
-    let rules: Value = serde_yaml::from_str(RULES).unwrap();
-    let groups = rules["groups"].as_array().unwrap().iter();
-    let alerts: Vec<&Value> = groups
-        .flat_map(|group| group["rules"].as_array().unwrap())
-        .filter(|rule| rule["alert"].is_string())
-        .collect();
+    let rules = rules();
+    let alerts: Vec<&Value> =
+        all_rules(&rules).into_iter().filter(|rule| rule["alert"].is_string()).collect();
     assert_eq!(alerts.len(), 7);
     let documented = include_str!("../../../docs/alerts.md");
     for alert in alerts {

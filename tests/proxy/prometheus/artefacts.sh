@@ -25,13 +25,13 @@ build_prometheus() {
   go_build_in "$PROMETHEUS" "$1/" "$PROMETHEUS_STAMP" ./read ./push "$of/prometheus" "$of/promtool"
 }
 
-# Folder with `v2`, the parsers of Prometheus 2, and the Pushgateway. Both are modules of their own, since a program has
+# Folder with the parsers of Prometheus 2, its engine of queries, and the Pushgateway. Both are modules of their own, since a program has
 # only one version of each module.
 pushgateway() { cached_by_key pushgateway build_pushgateway; }
 pushgateway_key() { { go_version && echo "${PROMETHEUS_FLAGS[@]}" && sums_of v2 pushgateway; } | key; }
 
 build_pushgateway() {
-  go_build_in "$PROMETHEUS/v2" "$1/" .
+  go_build_in "$PROMETHEUS/v2" "$1/" . ./promql
   go_build_in "$PROMETHEUS/pushgateway" "$1/" github.com/prometheus/pushgateway
 }
 
@@ -53,7 +53,7 @@ begin_prometheus() {
   need python3 python3
   need_go
   is_cached prometheus || begin "Build Prometheus $PROMETHEUS_VERSION" "5 min on 2 cores; once" prometheus
-  is_cached pushgateway || begin "Build the Pushgateway and the parsers of Prometheus 2" "1 min; once" pushgateway
+  is_cached pushgateway || begin "Build the Pushgateway and parts of Prometheus 2" "2 min; once" pushgateway
   is_cached python_client || begin "Download Prometheus' Python client" "5 s" python_client
 }
 
@@ -63,5 +63,6 @@ print_prometheus() {
   printf '%s\n' "MILLRACE_PROMETHEUS=$three/prometheus" "MILLRACE_PROMTOOL=$three/promtool" \
     "MILLRACE_PROMETHEUS_READ=$three/read" "MILLRACE_GO_PUSH=$three/push" \
     "MILLRACE_PUSHGATEWAY=$gateway/pushgateway" "MILLRACE_PROMETHEUS2_READ=$gateway/prometheus2" \
+    "MILLRACE_PROMETHEUS2_PROMQL=$gateway/promql" \
     "MILLRACE_PYTHON_CLIENT=$(python_client)/python"
 }

@@ -51,7 +51,13 @@ async fn a_short_launch_costs_two_writes_and_no_reads() {
 async fn a_launch_that_goes_on_is_told_to_run_after_five_seconds_and_once() {
     let world = World::new();
     world.define("hello", |_| ());
-    let _operator = world.operator();
+    let operator = world.operator();
+    let told = |of: &str| {
+        let text = operator.metrics.exposition();
+        let name = format!("millrace_definition_{of}");
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&name)?.strip_prefix('{'));
+        lines.map(|line| line.split_once("definition=").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
     world.launch("one", "hello");
     let job = world.pod("one").await;
     world.server.with(|store| {
@@ -61,6 +67,12 @@ async fn a_launch_that_goes_on_is_told_to_run_after_five_seconds_and_once() {
     assert_eq!(world.status("one").phase, None, "nothing is said before five seconds");
     let status = world.in_phase("one", Phase::Running).await;
     assert!(status.start_time.is_some() && status.pod_name.is_some() && status.execution_id.is_some());
+    world.quiet().await;
+    assert_eq!(told("info"), [r#""hello",task_name="hello"} 1"#]);
+    assert!(told("active").contains(&r#""hello",phase="Running"} 1"#.to_owned()), "{:?}", told("active"));
+    let began = status.start_time.unwrap().0.as_second();
+    let oldest = format!(r#""hello",phase="Running"}} {began}.0"#);
+    assert_eq!(told("oldest_active_timestamp_seconds"), [oldest]);
     let mark = world.server.mark();
     tokio::time::sleep(Duration::from_mins(50)).await;
     let requests = world.requests(mark).by("operator").writes();
@@ -69,6 +81,9 @@ async fn a_launch_that_goes_on_is_told_to_run_after_five_seconds_and_once() {
     let status = world.finished("one").await;
     assert_eq!((status.phase, status.exit_code), (Some(Phase::Failed), Some(3)));
     assert_eq!(status.reason.as_deref(), Some(reason::NON_ZERO_EXIT));
+    world.quiet().await;
+    assert!(told("active").iter().all(|line| line.ends_with("} 0")), "{:?}", told("active"));
+    assert_eq!(told("oldest_active_timestamp_seconds"), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@
 //! | [`api`] | the kinds as users write them, and thin copies of what is watched: serde, schema, CEL |
 //! | [`names`] | every name, label, annotation, condition and reason; each literal once |
 //! | [`launch`] | one launch, decided: what it runs, how it stands, how it ends, when it is deleted |
+//! | [`monitoring`] | one stack, decided: its objects, what differs from what is there, how it stands |
 //! | [`inject`] | the environment that a run's container gets |
 //! | [`monitoring`] | the monitoring of a namespace, decided: configuration, rules, dashboards |
 //! | [`controllers`] | wiring: watches, queue, workers; no decisions |
@@ -20,7 +21,7 @@
 //! | [`telemetry`] | logs, metrics, probes |
 //! | [`cli`] | the command line: the only reader of arguments and environment |
 //!
-//! Imports point down only: `main → cli → controllers → cluster → launch → {inject, names, api}`; `proxy`, `facts` and
+//! Imports point down only: `main → cli → controllers → cluster → {launch, monitoring} → {inject, names, api}`; `proxy` and
 //! `telemetry` stand beside. A test checks it.
 //!
 //! What holds, each with a test: the same snapshot gives the same plan; a launch makes at most one Job; a

@@ -25,6 +25,8 @@ pub mod label {
     pub const APP_COMPONENT: &str = "app.kubernetes.io/component";
     /// Always [`super::MANAGER`].
     pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// The TaskMonitoring that owns an object or pod; its presence selects those we watch.
+    pub const MONITORING: &str = "millrace.dev/monitoring";
     /// Written by the Job controller on pods.
     pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 }
@@ -41,6 +43,12 @@ pub mod annotation {
     pub const STOP: &str = "millrace.dev/stop";
     /// On a Job: seconds within which the task must have started, counted from the launch's creation.
     pub const START_DEADLINE: &str = "millrace.dev/start-deadline-seconds";
+    /// On a Job: namespace/name of the TaskMonitoring that its metrics go to.
+    pub const MONITORING: &str = "millrace.dev/monitoring";
+    /// On what a TaskMonitoring owns: digest of what was applied, so that a field taken back is seen.
+    pub const APPLIED: &str = "millrace.dev/applied";
+    /// On pod templates: digest of the configuration they read, so that a change of it rolls the pods.
+    pub const CONFIGURATION: &str = "millrace.dev/configuration";
     /// On a launch: "true" keeps it beyond the history limits.
     pub const KEEP: &str = "millrace.dev/keep";
 }
@@ -63,6 +71,10 @@ pub mod condition {
     pub const FINISHED: &str = "Finished";
     /// The launch is over and the task succeeded.
     pub const SUCCEEDED: &str = "Succeeded";
+    /// The metrics proxy has the run's metrics, durably.
+    pub const METRICS_RECEIVED: &str = "MetricsReceived";
+    /// All parts of a stack are ready.
+    pub const READY: &str = "Ready";
 }
 
 /// Reasons of conditions, events and `status.reason`.
@@ -108,6 +120,46 @@ pub mod reason {
     pub const PARENT_NOT_STARTED: &str = "ParentNotStarted";
     /// The object cannot be read by this version of the operator.
     pub const INVALID_SPEC: &str = "InvalidSpec";
+
+    // Whether a TaskMonitoring counts.
+    /// Its namespace may not have one for the whole cluster.
+    pub const SCOPE_NOT_ALLOWED: &str = "ScopeNotAllowed";
+    /// An older one does the same already.
+    pub const CONFLICT: &str = "Conflict";
+
+    // Whether a part of a stack is ready.
+    /// It is.
+    pub const READY: &str = "Ready";
+    /// Its pods are being made or replaced.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Somebody else runs it, which we cannot see from here.
+    pub const EXTERNAL: &str = "External";
+    /// An object that it needs is there and not ours.
+    pub const NAME_TAKEN: &str = "NameTaken";
+    /// Its volume cannot be had.
+    pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
+    /// A Secret or a key of it is missing.
+    pub const SECRET_MISSING: &str = "SecretMissing";
+    /// Its container ends again and again.
+    pub const CRASHING: &str = "Crashing";
+    /// The API server refuses one of its objects.
+    pub const REFUSED: &str = "Refused";
+    /// Resources of another operator are asked for which this cluster does not know.
+    pub const KIND_MISSING: &str = "KindMissing";
+
+    // Whether metrics arrived.
+    /// They did.
+    pub const RECEIVED: &str = "Received";
+    /// The proxy has nothing of the run.
+    pub const NO_BODY: &str = "NoBody";
+    /// The proxy did not answer.
+    pub const PROXY_UNREACHABLE: &str = "ProxyUnreachable";
+    /// They go where the operator cannot look.
+    pub const NOT_OBSERVABLE: &str = "NotObservable";
+    /// No TaskMonitoring collects them.
+    pub const NOT_MONITORED: &str = "NotMonitored";
+    /// A launch waits for its proxy.
+    pub const PROXY_NOT_READY: &str = "ProxyNotReady";
 
     // Started.
     /// The container runs or has run.

@@ -26,6 +26,15 @@ impl Draft {
     }
 }
 
+/// A Warning event about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// [`crate::names::reason`].
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+}
+
 /// Puts `draft` among `conditions`; the transition time moves only when the status does.
 pub fn merge(conditions: &mut Vec<Condition>, draft: &Draft, generation: Option<i64>, now: Timestamp) {
     let status = match draft.status {

@@ -1,7 +1,9 @@
 //! Schemas of Kubernetes' own types inside our kinds: complete, so that a misspelt field is refused at apply,
 //! yet small, so that each CRD can be applied with plain `kubectl apply` (which keeps a copy in an annotation).
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Affinity, EnvFromSource, EnvVar, PodTemplateSpec, ResourceRequirements, Toleration,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -43,7 +45,19 @@ pub fn env_from(generator: &mut SchemaGenerator) -> Schema {
 /// Requests and limits.
 pub fn resources(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = embed::<ResourceRequirements>(generator);
-    schema.insert("description".into(), json!("Requests and limits of the task's container."));
+    schema.insert("description".into(), json!("Requests and limits of the container."));
+    schema
+}
+
+/// Taints that are tolerated.
+pub fn tolerations(generator: &mut SchemaGenerator) -> Schema {
+    list(embed::<Toleration>(generator), "Taints of nodes that are no hindrance.")
+}
+
+/// Preferred and required places.
+pub fn affinity(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = embed::<Affinity>(generator);
+    schema.insert("description".into(), json!("Preferred and required places."));
     schema
 }
 

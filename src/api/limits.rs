@@ -44,6 +44,44 @@ pub fn tags(_: &mut SchemaGenerator) -> Schema {
     }]}))
 }
 
+/// Names of Secrets.
+pub fn secret_names(_: &mut SchemaGenerator) -> Schema {
+    object(&json!({"type": "array", "maxItems": 16, "items": {
+        "type": "string", "maxLength": 253, "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}}))
+}
+
+/// Regular expressions for names of metrics. The API server's own engine and the proxy's understand the same syntax,
+/// so what is no expression is refused at apply.
+pub fn patterns(_: &mut SchemaGenerator) -> Schema {
+    object(&json!({"type": "array", "maxItems": 64,
+    "items": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[^\\s]+$"},
+    "x-kubernetes-validations": [{
+        "rule": "self.all(p, ''.matches(p) in [true, false])",
+        "message": "each must be a regular expression that the whole name of a metric fits, such as jvm_.*",
+    }]}))
+}
+
+/// The URL of a server: nothing in it can leave its place in a configuration file.
+pub fn url(_: &mut SchemaGenerator) -> Schema {
+    object(&url_of())
+}
+
+/// URLs of servers.
+pub fn urls(_: &mut SchemaGenerator) -> Schema {
+    object(&json!({"type": "array", "maxItems": 16, "items": url_of()}))
+}
+
+fn url_of() -> serde_json::Value {
+    json!({"type": "string", "minLength": 8, "maxLength": 512,
+        "pattern": r"^https?://([a-zA-Z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[a-zA-Z0-9._~/%-]*)?$"})
+}
+
+/// A host's name or address.
+pub fn host(_: &mut SchemaGenerator) -> Schema {
+    object(&json!({"type": "string", "minLength": 1, "maxLength": 253,
+        "pattern": r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|[0-9a-fA-F:]+)$"}))
+}
+
 fn object(value: &serde_json::Value) -> Schema {
     value.as_object().cloned().unwrap_or_default().into()
 }

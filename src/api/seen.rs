@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Phase, TaskDefinitionSpec, TaskDefinitionStatus, TaskLaunchSpec, TaskLaunchStatus};
+use super::{TaskMonitoringSpec, TaskMonitoringStatus};
 use crate::names::{GROUP, VERSION, annotation, label};
 
 /// A field that may hold what this version cannot read.
@@ -82,6 +84,31 @@ pub struct SeenDefinition {
     /// What we last said about it.
     #[serde(default)]
     pub status: Guarded<TaskDefinitionStatus>,
+}
+
+/// A TaskMonitoring as we watch it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeenMonitoring {
+    /// Name, UID, versions.
+    #[serde(deserialize_with = "thin_meta")]
+    pub metadata: ObjectMeta,
+    /// What was asked for.
+    #[serde(default)]
+    pub spec: Guarded<TaskMonitoringSpec>,
+    /// What we last said about it.
+    #[serde(default)]
+    pub status: Guarded<TaskMonitoringStatus>,
+}
+
+/// A pod of a stack as we watch it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeenStackPod {
+    /// Name, UID; of the labels only ours and which part it is of.
+    #[serde(deserialize_with = "thin_meta")]
+    pub metadata: ObjectMeta,
+    /// What kubelet and scheduler say.
+    #[serde(default)]
+    pub status: PodStatus,
 }
 
 /// A Job of ours as we watch it.
@@ -180,6 +207,9 @@ pub struct PodStatus {
     pub reason: Option<String>,
     /// A sentence.
     pub message: Option<String>,
+    /// Its address, once it has one.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<IpAddr>,
     /// PodScheduled, DisruptionTarget, …
     #[serde(deserialize_with = "told_conditions")]
     pub conditions: Vec<JobCondition>,
@@ -195,6 +225,10 @@ pub struct PodStatus {
 pub struct ContainerStatus {
     /// The container's name.
     pub name: String,
+    /// Whether it passes its readiness probe.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restart_count: i32,
     /// What it does now.
     pub state: ContainerState,
 }
@@ -296,8 +330,12 @@ struct ThinMeta {
 fn thin_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let seen = ThinMeta::deserialize(deserializer)?;
     let ours = |map: BTreeMap<String, String>| {
-        let kept: BTreeMap<_, _> =
-            map.into_iter().filter(|(key, _)| key.starts_with(GROUP) || key == label::JOB_NAME).collect();
+        let kept: BTreeMap<_, _> = map
+            .into_iter()
+            .filter(|(key, _)| {
+                key.starts_with(GROUP) || key == label::JOB_NAME || key == label::APP_COMPONENT
+            })
+            .collect();
         (!kept.is_empty()).then_some(kept)
     };
     Ok(ObjectMeta {
@@ -352,5 +390,7 @@ macro_rules! watched {
 
 watched!(SeenLaunch, "TaskLaunch", GROUP, VERSION, "tasklaunches");
 watched!(SeenDefinition, "TaskDefinition", GROUP, VERSION, "taskdefinitions");
+watched!(SeenMonitoring, "TaskMonitoring", GROUP, VERSION, "taskmonitorings");
+watched!(SeenStackPod, "Pod", "", "v1", "pods");
 watched!(SeenJob, "Job", "batch", "v1", "jobs");
 watched!(SeenPod, "Pod", "", "v1", "pods");

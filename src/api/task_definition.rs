@@ -242,6 +242,15 @@ pub struct Metrics {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "limits::tags")]
     pub tags: BTreeMap<String, String>,
+    /// Of this task keep only metrics whose whole name fits one of these regular expressions, such as `spring_.*`, on top
+    /// of what the TaskMonitoring says. Applied in the proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "limits::patterns")]
+    pub keep: Vec<String>,
+    /// Of this task drop metrics whose whole name fits one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "limits::patterns")]
+    pub drop: Vec<String>,
 }
 
 /// Whether metrics are collected.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
+pub use crate::api::conditions::Warning;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, annotation_of};
 use crate::api::task_definition::RunPolicy;
 use crate::api::{TaskLaunchSpec, TaskLaunchStatus};
@@ -183,15 +184,6 @@ pub struct JobStop {
     pub job: JobRef,
     /// Why ([`crate::names::stop`]).
     pub why: &'static str,
-}
-
-/// A Warning event about the launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// [`crate::names::reason`].
-    pub reason: String,
-    /// The sentence.
-    pub message: String,
 }
 
 impl LaunchPlan {

@@ -45,6 +45,8 @@ pub mod annotation {
     pub const START_DEADLINE: &str = "millrace.dev/start-deadline-seconds";
     /// On a Job: namespace/name of the TaskMonitoring that its metrics go to.
     pub const MONITORING: &str = "millrace.dev/monitoring";
+    /// On such a Job: "true" where the operator can see whether the metrics arrived.
+    pub const OBSERVABLE: &str = "millrace.dev/metrics-observable";
     /// On what a TaskMonitoring owns: digest of what was applied, so that a field taken back is seen.
     pub const APPLIED: &str = "millrace.dev/applied";
     /// On pod templates: digest of the configuration they read, so that a change of it rolls the pods.

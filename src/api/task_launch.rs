@@ -27,6 +27,7 @@ use super::limits;
     printcolumn(name = "Execution", type_ = "integer", json_path = ".status.executionId"),
     printcolumn(name = "Exit", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
+    printcolumn(name = "Metrics", type_ = "string", json_path = ".status.conditions[?(@.type==\"MetricsReceived\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", priority = 1),
     printcolumn(name = "Pod", type_ = "string", json_path = ".status.podName", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -143,10 +144,14 @@ pub struct TaskLaunchStatus {
     /// Time from start to end for people, such as 1m12s, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// Grafana's dashboard of this run: a URL, or a path where nobody said under which name people reach Grafana.
+    #[serde(default, rename = "dashboardURL", skip_serializing_if = "Option::is_none")]
+    pub dashboard_url: Option<String>,
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`, `Started`, `Finished`, `Succeeded`.
+    /// `Accepted`, `Started`, `Finished`, `Succeeded`, and at the end `MetricsReceived`: whether the metrics proxy has
+    /// the run's metrics, how they came, and how many series.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -11,6 +11,7 @@ use super::cache::{Name, sort_by_age};
 use super::error::Error;
 use super::{Clock, Cluster};
 use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
+use crate::launch::arrival::{self, Arrival, Asked};
 use crate::launch::{Evidence, LaunchSnapshot, MadeJob, Parent, Want};
 use crate::names::{job_name, label};
 
@@ -64,6 +65,7 @@ impl Cluster {
             launch,
             definition,
             parent,
+            offer: None,
             job,
             pods,
             memory,
@@ -113,6 +115,10 @@ impl Cluster {
                 self.memories.change(name, &uid, |memory| memory.refusal = Some((snapshot.now, refusal)));
                 snapshot.memory = self.memories.of(name, &uid);
             }
+            Want::Arrival => {
+                let asked = arrival::asked(snapshot);
+                snapshot.evidence.arrival = Some(observe_arrival(asked.as_ref()).await);
+            }
         }
         Ok(())
     }
@@ -156,6 +162,12 @@ impl Cluster {
         });
         Ok(newest.and_then(|event| event.message))
     }
+}
+
+/// Whether the metrics of a run arrived. Nobody follows the proxies' facts yet, so nobody can tell.
+#[expect(clippy::unused_async, reason = "whoever follows the proxies waits for their answer")]
+async fn observe_arrival(_run: Option<&Asked>) -> Arrival {
+    Arrival::NotObservable
 }
 
 /// Name of a launch's Job.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::spring::{Identity, Variable};
+use super::{influxdb, prometheus, wavefront};
 use crate::api::task_monitoring::SecretKey;
 
 /// What a stack offers.
@@ -84,4 +86,31 @@ pub struct WavefrontSender {
     pub source: Option<String>,
     /// API token.
     pub token: Option<SecretKey>,
+}
+
+/// Exporter settings of a run.
+pub fn variables(exporters: &Exporters, identity: &Identity) -> Vec<Variable> {
+    let proxy = prometheus::variables(exporters.proxy.as_ref(), identity);
+    let influx = influxdb::variables(exporters.influx.as_ref());
+    let wavefront = wavefront::variables(exporters.wavefront.as_ref());
+    [proxy, influx, wavefront].concat()
+}
+
+/// `text` as part of a URL: all but what RFC 3986 calls unreserved is encoded.
+pub fn percent_encoded(text: &str) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_means_something_in_a_url_is_encoded() {
+        assert_eq!(percent_encoded("a-b.c_d~9"), "a-b.c_d~9");
+        assert_eq!(percent_encoded("a/b&c=ä $"), "a%2Fb%26c%3D%C3%A4%20%24");
+    }
 }

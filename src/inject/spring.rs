@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, SecretKeySelector};
 
 use crate::api::task_definition::BootVersion;
+use crate::api::task_monitoring::SecretKey;
 
 /// Who a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Identity {
 
 /// What a variable's value is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     /// Name of the pod, by the downward API.
     Pod,
     /// The same, through the variable above it in the list: the kubelet expands it.
@@ -84,11 +85,10 @@ const TABLE: &[(&str, From, Origin)] = &[
     ("SPRING_CLOUD_TASK_PARENT_EXECUTION_ID", From::Parent, Origin::Identity),
     // The RSocket starter makes a task a web application; without this its JVM never ends.
     ("SPRING_CLOUD_TASK_CLOSECONTEXTENABLED", From::Word("true"), Origin::Default),
-    // No proxy: the RSocket client would hold the start up for 5 s. Boot 2.7 and 3.2 with clients 1.x …
-    ("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_ENABLED", From::Word("false"), Origin::Default),
-    // … and clients 2.x.
-    ("MICROMETER_PROMETHEUS_RSOCKET_ENABLED", From::Word("false"), Origin::Default),
 ];
+
+/// The pod's name, once the kubelet has put it in.
+pub(super) const EXTERNAL_ID: &str = "$(MILLRACE_EXTERNAL_EXECUTION_ID)";
 
 /// Class that makes Spring Cloud Task 2 put its own `task.execution.id` (always `unknown` here) on all meters.
 /// It does not exist in later generations, where excluding it is harmless.
@@ -117,14 +117,14 @@ pub fn variables(
     fixed.chain(tags).chain(exclude).collect()
 }
 
-fn variable(name: &str, from: From, identity: &Identity) -> Option<EnvVar> {
+pub(super) fn variable(name: &str, from: From, identity: &Identity) -> Option<EnvVar> {
     let value = match from {
         From::Pod => {
             let pod_name = ObjectFieldSelector { field_path: "metadata.name".into(), api_version: None };
             let source = EnvVarSource { field_ref: Some(pod_name), ..EnvVarSource::default() };
             return Some(EnvVar { name: name.into(), value: None, value_from: Some(source) });
         }
-        From::ExternalId => "$(MILLRACE_EXTERNAL_EXECUTION_ID)".to_owned(),
+        From::ExternalId => EXTERNAL_ID.to_owned(),
         From::TaskName => identity.task_name.clone(),
         From::ExecutionId => identity.execution_id.to_string(),
         From::Parent => identity.parent_execution_id?.to_string(),
@@ -140,6 +140,19 @@ fn variable(name: &str, from: From, identity: &Identity) -> Option<EnvVar> {
 
 fn text(name: &str, value: String) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
+}
+
+/// A variable with this value.
+pub(super) fn plain(name: &str, value: &str, origin: Origin) -> Variable {
+    Variable { env: text(name, value.to_owned()), origin }
+}
+
+/// A variable whose value the kubelet takes from a Secret. A Secret that is missing never keeps a task from running.
+pub(super) fn secret(name: &str, key: &SecretKey) -> Variable {
+    let key = SecretKeySelector { name: key.name.clone(), key: key.key.clone(), optional: Some(true) };
+    let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+    let env = EnvVar { name: name.to_owned(), value: None, value_from: Some(source) };
+    Variable { env, origin: Origin::Default }
 }
 
 /// Spring's environment form of a property's name: `a.b-c[0].d` is read from `A_BC_0_D`.
@@ -161,12 +174,16 @@ pub fn letters(name: &str) -> String {
 /// Whether setting `name` (a property or a variable, in any spelling) would change who a run is.
 pub fn identity_key(name: &str) -> bool {
     const TASK: [&str; 5] = ["name", "executionid", "externalexecutionid", "parentexecutionid", "namespace"];
+    const PREFIXES: [&str; 5] = [
+        "managementmetricstagstask",
+        "managementobservationskeyvaluestask",
+        "springcloudtask",
+        "managementmetricsexportprometheuspushgatewaygroupingkeytask",
+        "managementprometheusmetricsexportpushgatewaygroupingkeytask",
+    ];
     let letters = letters(name);
     letters.starts_with("millrace")
-        || ["managementmetricstagstask", "managementobservationskeyvaluestask", "springcloudtask"]
-            .iter()
-            .filter_map(|prefix| letters.strip_prefix(prefix))
-            .any(|rest| TASK.contains(&rest))
+        || PREFIXES.iter().filter_map(|prefix| letters.strip_prefix(prefix)).any(|rest| TASK.contains(&rest))
 }
 
 #[cfg(test)]
@@ -242,6 +259,7 @@ mod tests {
             "spring.cloud.task.name",
             "millrace.task-name",
             "MILLRACE_EXECUTION_ID",
+            "management.prometheus.metrics.export.pushgateway.grouping-key.task.name",
         ] {
             assert!(identity_key(name), "{name}");
         }

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::resolve::{ResolvedLaunch, put};
 use crate::api::task_definition::{BootVersion, PodSecurity};
+use crate::inject::exporters::{self, Exporters, Offer};
 use crate::inject::spring::{EXCLUDE, Identity, Origin, TASK_METRICS_CONFIGURATION, letters, variables};
 use crate::names::{GROUP, MANAGER, VERSION, annotation, job_name, label};
 
@@ -25,15 +26,20 @@ pub struct Owner<'a> {
     pub uid: &'a str,
 }
 
-/// The one Job of a launch.
-pub fn build_job(owner: &Owner<'_>, launch: &ResolvedLaunch, execution_id: i64) -> Job {
+/// The one Job of a launch, whose metrics go to what `offer` names.
+pub fn build_job(
+    owner: &Owner<'_>,
+    launch: &ResolvedLaunch,
+    execution_id: i64,
+    offer: Option<&Offer>,
+) -> Job {
     let labels = labels(owner, launch, execution_id);
     Job {
         metadata: ObjectMeta {
             name: Some(job_name(owner.name, owner.uid)),
             namespace: Some(owner.namespace.to_owned()),
             labels: Some(labels.clone()),
-            annotations: Some(job_annotations(launch, execution_id)),
+            annotations: Some(job_annotations(launch, execution_id, offer)),
             owner_references: Some(vec![OwnerReference {
                 api_version: format!("{GROUP}/{VERSION}"),
                 kind: "TaskLaunch".to_owned(),
@@ -52,7 +58,7 @@ pub fn build_job(owner: &Owner<'_>, launch: &ResolvedLaunch, execution_id: i64) 
             active_deadline_seconds: launch.run_policy.active_deadline_seconds,
             // A replacement starts only when the failed pod is really over (GA in Kubernetes 1.34).
             pod_replacement_policy: Some("Failed".to_owned()),
-            template: build_template(owner, launch, execution_id, labels),
+            template: build_template(owner, launch, execution_id, labels, offer),
             ..JobSpec::default()
         }),
         status: None,
@@ -75,7 +81,11 @@ fn labels(owner: &Owner<'_>, launch: &ResolvedLaunch, execution_id: i64) -> BTre
     labels
 }
 
-fn job_annotations(launch: &ResolvedLaunch, execution_id: i64) -> BTreeMap<String, String> {
+fn job_annotations(
+    launch: &ResolvedLaunch,
+    execution_id: i64,
+    offer: Option<&Offer>,
+) -> BTreeMap<String, String> {
     let mut annotations = launch.annotations.clone();
     annotations.insert(label::EXECUTION_ID.to_owned(), execution_id.to_string());
     annotations.insert(annotation::TASK_NAME.to_owned(), launch.task_name.clone());
@@ -86,6 +96,10 @@ fn job_annotations(launch: &ResolvedLaunch, execution_id: i64) -> BTreeMap<Strin
     if let Some(parent) = launch.parent_execution_id {
         annotations.insert(annotation::PARENT_EXECUTION_ID.to_owned(), parent.to_string());
     }
+    if let Some(offer) = offer {
+        annotations.insert(annotation::MONITORING.to_owned(), offer.stack.clone());
+        annotations.insert(annotation::OBSERVABLE.to_owned(), offer.observable.to_string());
+    }
     annotations
 }
 
@@ -94,6 +108,7 @@ fn build_template(
     launch: &ResolvedLaunch,
     execution_id: i64,
     labels: BTreeMap<String, String>,
+    offer: Option<&Offer>,
 ) -> PodTemplateSpec {
     let mut template = launch.template.clone();
     let metadata = template.metadata.get_or_insert_default();
@@ -119,7 +134,7 @@ fn build_template(
         namespace: owner.namespace.to_owned(),
     };
     for container in pod.containers.iter_mut().filter(|c| c.name == launch.task_container) {
-        inject(container, launch, &identity);
+        inject(container, launch, &identity, offer);
     }
     if launch.pod_security == PodSecurity::Restricted {
         restrict(pod);
@@ -129,11 +144,14 @@ fn build_template(
 
 /// Ours first, so that the definition's variables may refer to them; then the definition's. Where both set the
 /// same thing in any spelling, the definition wins, but never over identity (`resolve` refused that).
-fn inject(container: &mut Container, launch: &ResolvedLaunch, identity: &Identity) {
+fn inject(container: &mut Container, launch: &ResolvedLaunch, identity: &Identity, offer: Option<&Offer>) {
     let theirs = container.env.take().unwrap_or_default();
     let set = settings(container, &theirs);
     let mut env = Vec::new();
-    for variable in variables(identity, &launch.tags, launch.boot_version) {
+    let nowhere = Exporters::default();
+    let exporters = offer.map_or(&nowhere, |offer| &offer.exporters);
+    let ours = variables(identity, &launch.tags, launch.boot_version);
+    for variable in ours.into_iter().chain(exporters::variables(exporters, identity)) {
         if variable.origin == Origin::Identity || !set.contains(&letters(&variable.env.name)) {
             put(&mut env, variable.env);
         }

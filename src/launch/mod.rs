@@ -1,7 +1,9 @@
 //! One launch, decided: snapshot in, plan out. No client, no clock, no environment.
 
+pub mod arrival;
 pub mod definition;
 pub mod job;
+mod monitored;
 pub mod overrides;
 pub mod progress;
 pub mod resolve;
@@ -18,7 +20,9 @@ pub use crate::api::conditions::Warning;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, annotation_of};
 use crate::api::task_definition::RunPolicy;
 use crate::api::{TaskLaunchSpec, TaskLaunchStatus};
+use crate::inject::exporters::Offer;
 use crate::names::{annotation, reason, stop};
+use arrival::Arrival;
 use job::Owner;
 use resolve::{Rejection, ResolvedLaunch};
 use status::Ending;
@@ -44,6 +48,8 @@ pub struct LaunchSnapshot {
     pub definition: Option<Arc<SeenDefinition>>,
     /// Its parent.
     pub parent: Parent,
+    /// What the stack that watches the launch's namespace offers, if there is one.
+    pub offer: Option<Offer>,
     /// The Job of the launch's Job name, whoever owns it.
     pub job: Option<Arc<SeenJob>>,
     /// Its pods, oldest first.
@@ -119,9 +125,12 @@ pub struct Evidence {
     pub job_is_gone: bool,
     /// `pods` is what the API server itself has.
     pub pods_were_read: bool,
+    /// Whether the run's metrics arrived. `None`: not asked.
+    pub arrival: Option<Arrival>,
 }
 
-/// Something to be looked up before a decision can be made. Each costs one request, except ids.
+/// Something to be looked up before a decision can be made. Each costs one request, except ids, and arrivals, which
+/// are asked of the proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// An execution id.
@@ -134,6 +143,8 @@ pub enum Want {
     Pods,
     /// Why the Job gets no pod.
     Refusal,
+    /// Whether the run's metrics arrived ([`arrival::asked`] says which run).
+    Arrival,
 }
 
 /// What is to be done, in this order.
@@ -223,8 +234,7 @@ pub fn decide(s: &LaunchSnapshot) -> LaunchPlan {
 /// A launch that is over runs nothing. One that ended while a queue held its Job back leaves a Job that nobody
 /// would ever end; one that ended "before its Job was made" may have one that its cache did not show.
 fn after_the_end(s: &LaunchSnapshot) -> LaunchPlan {
-    let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
-    let alive = owned.filter(|job| job.end().is_none() && job.metadata.deletion_timestamp.is_none());
+    let alive = s.owned_job().filter(|job| job.end().is_none() && job.metadata.deletion_timestamp.is_none());
     match alive {
         Some(job) if progress::held_back(job) => {
             LaunchPlan { delete_job: Some(JobRef::of(job)), ..LaunchPlan::default() }
@@ -281,12 +291,13 @@ fn start(s: &LaunchSnapshot, spec: &TaskLaunchSpec) -> LaunchPlan {
     match accept(s, spec) {
         Err(rejection) => wait_for(s, &rejection),
         Ok(_) if s.start_deadline_passed() => wait_for(s, &overdue(s)),
+        Ok(_) if let Some(plan) = monitored::await_proxy(s) => plan,
         // A cache that lags behind another operator may hold a launch that ended and was deleted meanwhile.
         Ok(_) if s.age() >= SHORT && s.evidence.launch_is_there.is_none() => LaunchPlan::want(Want::Launch),
         Ok(resolved) => match s.evidence.execution_id {
             None => LaunchPlan::want(Want::ExecutionId),
             Some(id) => {
-                let job = job::build_job(&s.owner(), &resolved, id);
+                let job = job::build_job(&s.owner(), &resolved, id, monitored::offer(s));
                 LaunchPlan { create_job: Some(Box::new(job)), next: Some(SHORT), ..LaunchPlan::default() }
             }
         },
@@ -403,6 +414,11 @@ impl LaunchSnapshot {
 
     fn status(&self) -> TaskLaunchStatus {
         self.launch.status.as_result().cloned().unwrap_or_default()
+    }
+
+    /// Its Job, if what has the Job's name is the launch's.
+    fn owned_job(&self) -> Option<&SeenJob> {
+        self.job.as_deref().filter(|job| job.is_owned_by(self.uid()))
     }
 
     fn job_was_made(&self) -> bool {

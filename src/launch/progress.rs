@@ -80,9 +80,31 @@ impl<'a> Task<'a> {
         self.container?.state.terminated.as_ref()
     }
 
+    /// When the container ended. The kubelet gives the epoch for one that could not be started.
+    fn finished(&self) -> Option<Timestamp> {
+        self.terminated()?.finished_at.as_ref().map(|t| t.0).filter(|t| t.as_second() > 0)
+    }
+
     fn pod_name(&self) -> Option<String> {
         self.pod?.metadata.name.clone()
     }
+}
+
+fn is_complete(end: &JobCondition) -> bool {
+    end.type_ == "Complete"
+}
+
+fn has_failed(pod: &SeenPod) -> bool {
+    pod.status.phase.as_deref() == Some("Failed")
+}
+
+/// The pod that an ended run is known by, and when its task's container started and ended.
+pub(super) fn witness<'a>(
+    s: &'a LaunchSnapshot,
+    job: &'a SeenJob,
+) -> (Option<&'a SeenPod>, Option<Timestamp>, Option<Timestamp>) {
+    let task = Task::of(s, job, |pod| !job.end().is_some_and(is_complete) || !has_failed(pod));
+    (task.pod, task.started, task.finished())
 }
 
 fn started(container: &ContainerStatus) -> Option<Timestamp> {
@@ -242,9 +264,9 @@ fn last_obstacle(s: &LaunchSnapshot, job: &SeenJob, task: &Task<'_>) -> (&'stati
 
 /// The Job is over. Its pods' last states may arrive a moment later.
 fn ended(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition) -> LaunchPlan {
-    let complete = end.type_ == "Complete";
+    let complete = is_complete(end);
     // A pod that failed is not the one that made its Job complete.
-    let task = Task::of(s, job, |pod| !complete || pod.status.phase.as_deref() != Some("Failed"));
+    let task = Task::of(s, job, |pod| !complete || !has_failed(pod));
     let told = task.terminated().is_some() || task.pod.is_some_and(SeenPod::is_over);
     let counted = usize::try_from(job.status.active + job.status.failed + job.status.succeeded);
     let counted = counted.unwrap_or_default();
@@ -267,16 +289,15 @@ fn ended(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition) -> LaunchPlan {
 
 fn outcome(s: &LaunchSnapshot, job: &SeenJob, end: &JobCondition, task: &Task<'_>) -> Ending {
     let told = task.terminated();
-    let finished = told.and_then(|t| t.finished_at.as_ref()).filter(|t| t.0.as_second() > 0);
     let facts = |ending: Ending| Ending {
         exit_code: told.map(|t| t.exit_code),
         started: task.started,
-        ended: finished.or(end.last_transition_time.as_ref()).map(|t| t.0),
+        ended: task.finished().or(end.last_transition_time.as_ref().map(|t| t.0)),
         pod_name: task.pod_name(),
         attempts: attempts(job),
         ..ending
     };
-    let complete = end.type_ == "Complete";
+    let complete = is_complete(end);
     match annotation_of(&job.metadata, annotation::STOP) {
         Some(stop::START_DEADLINE) if !complete && task.started.is_none() => {
             return Ending { ended: None, ..not_started(s, job, task) };

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::monitored::AROUND_MS;
 use super::resolve::Rejection;
-use super::{LaunchPlan, LaunchSnapshot, Warning, elapsed};
+use super::{LaunchPlan, LaunchSnapshot, Want, Warning, elapsed, monitored};
 use crate::api::conditions::{self, Draft, clip, whole_seconds};
 use crate::api::seen::{SeenJob, annotation_of};
 use crate::api::{Phase, TaskLaunchStatus};
@@ -40,7 +41,7 @@ impl Ending {
     }
 }
 
-/// The plan that ends a launch: one write of a complete status.
+/// The plan that ends a launch: one write of a complete status, once it is known whether its metrics arrived.
 pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
     let mut next = identified(s);
     let ended = whole_seconds(ending.ended.unwrap_or(s.now));
@@ -60,6 +61,11 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
         || matches!(ending.reason, reason::JOB_NAME_TAKEN | reason::INVALID_POD | reason::POD_REFUSED);
     // What succeeded has run, even if nobody saw when.
     let started = next.start_time.is_some() || ending.phase == Phase::Succeeded;
+    let Some(metrics) = monitored::received(s, started) else {
+        return LaunchPlan::want(Want::Arrival);
+    };
+    let to = ended.as_millisecond().saturating_add(AROUND_MS).to_string();
+    next.dashboard_url = monitored::dashboard_url(s, &next, &to);
     let not_started = if started { reason::STARTED } else { reason::NEVER_STARTED };
     let mut drafts =
         Vec::from_iter(accepted.then(|| Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, "")));
@@ -67,6 +73,7 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
         Draft::new(condition::STARTED, started, not_started, ""),
         Draft::new(condition::FINISHED, true, ending.reason, sentence.clone()),
         Draft::new(condition::SUCCEEDED, ending.phase == Phase::Succeeded, ending.reason, sentence.clone()),
+        metrics,
     ]);
     let warning = (ending.phase == Phase::Failed).then_some((ending.reason, sentence));
     write(s, next, &drafts, warning)
@@ -93,6 +100,18 @@ pub(super) fn waiting(s: &LaunchSnapshot, rejection: &Rejection) -> LaunchPlan {
     write(s, next, &drafts, Some((rejection.reason, sentence)))
 }
 
+/// The plan that says that an accepted launch waits for the proxy. It is no warning: the launch runs in any case.
+pub(super) fn awaits_proxy(s: &LaunchSnapshot, sentence: &str) -> LaunchPlan {
+    let mut next = s.status();
+    next.phase = Some(Phase::Pending);
+    say(&mut next, reason::PROXY_NOT_READY, sentence);
+    let drafts = [
+        Draft::new(condition::ACCEPTED, true, reason::ACCEPTED, ""),
+        Draft::new(condition::STARTED, false, reason::PROXY_NOT_READY, sentence),
+    ];
+    write(s, next, &drafts, None)
+}
+
 /// Where a launch with a Job stands.
 pub(super) struct Standing<'a> {
     pub(super) phase: Phase,
@@ -116,6 +135,9 @@ pub(super) fn standing(s: &LaunchSnapshot, now: &Standing<'_>) -> LaunchPlan {
     next.pod_name = now.pod_name.clone().or(next.pod_name);
     next.attempts = now.attempts.or(next.attempts);
     next.start_time = now.started.map(Time).or(next.start_time);
+    if now.phase == Phase::Running {
+        next.dashboard_url = monitored::dashboard_url(s, &next, "now");
+    }
     let sentence = next.message.clone().unwrap_or_default();
     let started = next.start_time.is_some();
     let why = if started { reason::STARTED } else { now.reason };
@@ -145,8 +167,7 @@ fn identified(s: &LaunchSnapshot) -> TaskLaunchStatus {
         status.job_uid = made.uid.clone().or(status.job_uid);
         status.execution_id = made.execution_id.or(status.execution_id);
     }
-    let owned = s.job.as_ref().filter(|job| job.is_owned_by(s.uid()));
-    if let Some(job) = owned {
+    if let Some(job) = s.owned_job() {
         status.job_name.clone_from(&job.metadata.name);
         status.job_uid.clone_from(&job.metadata.uid);
         status.execution_id = job.execution_id();

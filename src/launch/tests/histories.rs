@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::line;
 use super::world::{Death, Definition, Fate, Policy, World};
+use super::{an_offer, line};
 use crate::api::conditions::MESSAGE_MAX_BYTES;
 use crate::api::seen::Guarded;
 use crate::api::{Phase, TaskLaunchStatus};
+use crate::inject::exporters::Offer;
+use crate::launch::arrival::Arrival;
 use crate::launch::{LaunchPlan, LaunchSnapshot, decide};
 use crate::names::{condition, reason};
 
@@ -23,6 +25,10 @@ enum Step {
     Define(Definition),
     Answer(Policy),
     Suspend(bool),
+    /// A stack appears, whose proxy is ready or not; or goes.
+    Monitor(Option<bool>),
+    /// What the proxies would say.
+    Arrive(u8),
     ShutDown,
     DeleteJob,
     JobAppears,
@@ -61,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => definition.prop_map(Step::Define),
         3 => policy.prop_map(Step::Answer),
         3 => any::<bool>().prop_map(Step::Suspend),
+        6 => any::<Option<bool>>().prop_map(Step::Monitor),
+        3 => (0..4_u8).prop_map(Step::Arrive),
         2 => Just(Step::ShutDown),
         2 => Just(Step::DeleteJob),
         2 => Just(Step::JobAppears),
@@ -110,6 +118,7 @@ fn check_status(s: &LaunchSnapshot, before: &TaskLaunchStatus, status: &TaskLaun
     let yes_if = |yes: bool| Some(if yes { "True" } else { "False" });
     let phase = status.phase.unwrap();
     assert!(said(condition::ACCEPTED).is_some() || status.job_name.is_none());
+    assert_eq!(said(condition::METRICS_RECEIVED).is_some(), phase.is_final(), "told at the end, not before");
     if !phase.is_final() {
         assert_ne!(said(condition::FINISHED), Some("True"));
         assert!(status.exit_code.is_none() && status.completion_time.is_none());
@@ -118,6 +127,8 @@ fn check_status(s: &LaunchSnapshot, before: &TaskLaunchStatus, status: &TaskLaun
     assert_eq!(said(condition::FINISHED), Some("True"));
     assert_eq!(said(condition::SUCCEEDED), yes_if(phase == Phase::Succeeded));
     assert_eq!(said(condition::STARTED), yes_if(status.start_time.is_some() || phase == Phase::Succeeded));
+    let never = said(condition::STARTED) == Some("False");
+    assert!(!never || said(condition::METRICS_RECEIVED) != Some("True"), "what never ran sent nothing");
     assert!(status.completion_time.is_some() && status.duration.is_some() == status.start_time.is_some());
     let job = s.job.as_ref();
     match phase {
@@ -150,6 +161,15 @@ const FAILURES: [&str; 11] = [
     reason::INVALID_POD,
 ];
 
+fn arrival(what: u8) -> Arrival {
+    match what {
+        0 => Arrival::Received { door: "tcp".to_owned(), series: 97, pushed: true },
+        1 => Arrival::NoBody { connected: false },
+        2 => Arrival::Unreachable("it is silent".to_owned()),
+        _ => Arrival::NotObservable,
+    }
+}
+
 fn take(world: &mut World, step: Step) {
     match step {
         Step::Wait(seconds) => world.now += seconds,
@@ -163,6 +183,10 @@ fn take(world: &mut World, step: Step) {
         Step::Define(definition) => world.definition = definition,
         Step::Answer(policy) => world.policy = policy,
         Step::Suspend(suspend) => world.suspend(suspend),
+        Step::Monitor(ready) => {
+            world.offer = ready.map(|proxy_ready| Offer { proxy_ready, ..an_offer() });
+        }
+        Step::Arrive(what) => world.arrival = arrival(what),
         Step::ShutDown => world.shut_down(),
         Step::DeleteJob => world.delete_job(),
         Step::JobAppears => world.job_appears(),

@@ -15,7 +15,7 @@ fn built(definition: &Value, launch: &Value, parent: Option<i64>) -> Job {
     merge(&mut whole, launch.clone());
     let launch: TaskLaunchSpec = serde_json::from_value(whole).unwrap();
     let resolved = resolve("nightly", definition.spec.as_result().unwrap(), &launch, parent).unwrap();
-    build_job(&Owner { name: NAME, namespace: "batch", uid: UID }, &resolved, 42)
+    build_job(&Owner { name: NAME, namespace: "batch", uid: UID }, &resolved, 42, None)
 }
 
 fn task(job: &Job) -> Value {

@@ -3,15 +3,18 @@
 mod definition;
 mod histories;
 mod job;
+mod monitored;
 mod outcome;
 mod progress;
 mod resolve;
 mod waiting;
 mod world;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::inject::exporters::{Exporters, ProxyDoors};
 use crate::names::{annotation, job_name, label};
 
 /// The launch of all tables, created at second 0.
@@ -48,6 +51,24 @@ fn definition_of(spec: &Value) -> SeenDefinition {
     serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
 }
 
+/// What a stack with a proxy of its own offers, while its proxy is ready.
+fn an_offer() -> Offer {
+    let doors = ProxyDoors {
+        host: "metrics-proxy.monitoring.svc".to_owned(),
+        port: 7001,
+        push: Some("http://metrics-proxy.monitoring.svc:9091".to_owned()),
+    };
+    Offer {
+        stack: "monitoring/tasks".to_owned(),
+        by_default: true,
+        exporters: Exporters { proxy: Some(doors), influx: None, wavefront: None },
+        observable: true,
+        patience: Duration::from_secs(30),
+        proxy_ready: true,
+        grafana: Some("https://grafana.example.com".to_owned()),
+    }
+}
+
 /// A Job as the API server has it.
 #[derive(Clone)]
 struct AJob(Value);
@@ -79,6 +100,12 @@ impl AJob {
 
     fn annotated(self, key: &str, value: &str) -> Self {
         self.with(json!({"metadata": {"annotations": {key: value}}}))
+    }
+
+    fn monitored(self, observable: &str) -> Self {
+        self.annotated(annotation::MONITORING, "monitoring/tasks")
+            .annotated(annotation::OBSERVABLE, observable)
+            .annotated(annotation::TASK_NAME, "Nightly_Import")
     }
 
     fn suspended(self) -> Self {
@@ -209,6 +236,7 @@ impl Case {
             launch: Arc::default(),
             definition: Some(Arc::new(definition_of(&json!({"image": "i"})))),
             parent: Parent::None,
+            offer: None,
             job: None,
             pods: Vec::new(),
             memory: Memory::default(),
@@ -237,6 +265,12 @@ impl Case {
 
     fn shut_down(self) -> Self {
         self.spec(&json!({"shutdown": "Stop"})).launch(json!({"metadata": {"generation": 2}}))
+    }
+
+    fn offered(self, change: impl FnOnce(&mut Offer)) -> Self {
+        let mut offer = an_offer();
+        change(&mut offer);
+        self.with(|s| s.offer = Some(offer))
     }
 
     fn definition(self, spec: &Value) -> Self {
@@ -311,8 +345,13 @@ fn line(plan: &LaunchPlan) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join("; ") }
 }
 
+/// Most tables are of launches that nobody monitors; that this is said of each at its end, `histories` checks.
+fn is_told(condition: &Condition) -> bool {
+    condition.reason != reason::NOT_MONITORED
+}
+
 fn status_line(status: &TaskLaunchStatus) -> String {
-    let conditions = status.conditions.iter().map(|c| {
+    let conditions = status.conditions.iter().filter(|c| is_told(c)).map(|c| {
         let sign = match c.status.as_str() {
             "True" => "+",
             "False" => "-",

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{AJob, APod, Case, UID, at};
+use super::{AJob, APod, Case, UID, an_offer, at};
 use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
 use crate::api::{Phase, TaskLaunchStatus};
+use crate::inject::exporters::Offer;
+use crate::launch::arrival::{Arrival, asked};
 use crate::launch::{Answer, Evidence, LaunchPlan, LaunchSnapshot, MadeJob, Memory, Parent, Want, decide};
-use crate::names::{annotation, label};
+use crate::names::annotation;
 
 /// What the API server says to a new Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,10 @@ pub struct World {
     pods: Vec<Pod>,
     made: usize,
     pub backoff_limit: i64,
+    /// What the stack of the namespace offers.
+    pub offer: Option<Offer>,
+    /// What it would say about the run's metrics.
+    pub arrival: Arrival,
     // What the operator knows.
     seen_launch: Arc<SeenLaunch>,
     seen_job: Option<Arc<SeenJob>>,
@@ -93,6 +99,8 @@ impl World {
             pods: Vec::new(),
             made: 0,
             backoff_limit,
+            offer: None,
+            arrival: Arrival::NotObservable,
             seen_launch: Arc::default(),
             seen_job: None,
             seen_pods: Vec::new(),
@@ -293,6 +301,7 @@ impl World {
             launch: self.seen_launch.clone(),
             definition: case.rest.definition,
             parent: Parent::None,
+            offer: self.offer.clone(),
             job: self.seen_job.clone(),
             pods,
             memory: self.memory.clone(),
@@ -325,6 +334,11 @@ impl World {
                 self.memory.refusal = Some((s.now, why));
                 s.memory = self.memory.clone();
             }
+            Want::Arrival => {
+                let asked = asked(s).expect("it is known whose metrics are asked for");
+                assert_eq!(asked.stack, an_offer().stack);
+                s.evidence.arrival = Some(self.arrival.clone());
+            }
         }
     }
 
@@ -352,12 +366,11 @@ impl World {
     /// Whether the decision must be made again.
     fn apply(&mut self, plan: &LaunchPlan, death: Death) -> bool {
         if let Some(job) = &plan.create_job {
-            let (answer, id) = (self.answer(), job.metadata.annotations.as_ref());
+            let (answer, annotations) = (self.answer(), job.metadata.annotations.clone());
             if answer.is_none() && self.job.is_none() {
                 assert!(!self.knows_a_job, "at most one Job");
-                let id = id.and_then(|all| all.get(label::EXECUTION_ID)).cloned();
                 self.post();
-                self.change_job(json!({"metadata": {"annotations": {label::EXECUTION_ID: id}}}));
+                self.change_job(json!({"metadata": {"annotations": annotations}}));
             }
             if death == Death::AfterTheJob {
                 self.restart();

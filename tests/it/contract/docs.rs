@@ -5,6 +5,8 @@ use std::path::Path;
 
 use millrace::api::Phase;
 use millrace::api::task_definition::BootVersion;
+use millrace::api::task_monitoring::SecretKey;
+use millrace::inject::exporters::{self, Exporters, Influx, InfluxTarget, ProxyDoors, WavefrontSender};
 use millrace::inject::spring::{Identity, variables};
 
 use super::{files, read, root};
@@ -46,6 +48,18 @@ fn launch_and_wait_names_every_phase_and_condition() {
     }
 }
 
+/// Everywhere that metrics can go, with either version of InfluxDB.
+fn everywhere() -> [Exporters; 2] {
+    let key = || SecretKey { name: "s".into(), key: "k".into() };
+    let one = InfluxTarget::Database { database: "d".into(), login: Some((key(), key())) };
+    let two = InfluxTarget::Bucket { org: "o".into(), bucket: "b".into(), token: key() };
+    [one, two].map(|target| Exporters {
+        proxy: Some(ProxyDoors { host: "p".into(), port: 1, push: Some("http://p:2".into()) }),
+        influx: Some(Influx { url: "http://i".into(), target }),
+        wavefront: Some(WavefrontSender { url: "http://w".into(), source: None, token: Some(key()) }),
+    })
+}
+
 #[test]
 fn what_a_run_gets_lists_every_variable_and_no_other() {
     let run = Identity {
@@ -55,7 +69,9 @@ fn what_a_run_gets_lists_every_variable_and_no_other() {
         namespace: "n".into(),
     };
     let tags = BTreeMap::from([("team".to_owned(), "x".to_owned())]);
-    let given = variables(&run, &tags, Some(BootVersion::Two)).into_iter().map(|v| v.env.name);
+    let given = variables(&run, &tags, Some(BootVersion::Two)).into_iter();
+    let given = given.chain(everywhere().into_iter().flat_map(|all| exporters::variables(&all, &run)));
+    let given = given.map(|v| v.env.name);
     let given: BTreeSet<String> =
         given.map(|name| if name.ends_with("_TEAM") { name.replace("TEAM", "…") } else { name }).collect();
     assert!(given.len() > 15);

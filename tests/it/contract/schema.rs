@@ -78,7 +78,7 @@ fn the_jobs_of_all_examples_are_valid_for_every_supported_kubernetes() {
         let resolved = resolve(name, &definition.spec, &launch.spec, Some(7)).unwrap();
         let owner = Owner { name, namespace: "default", uid: "4f0c8a52-1b9e-4c0d-9d52-7f3a5e2b1c00" };
         let mut job = json!({"apiVersion": "batch/v1", "kind": "Job"});
-        let built = serde_json::to_value(build_job(&owner, &resolved, 42)).unwrap();
+        let built = serde_json::to_value(build_job(&owner, &resolved, 42, None)).unwrap();
         job.as_object_mut().unwrap().extend(built.as_object().unwrap().clone());
         jobs.push((format!("Job of {name}"), job));
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use millrace::inject::exporters::{self, Exporters};
 use millrace::inject::spring::{Identity, variables};
 
 use super::peers::peer;
@@ -64,6 +65,9 @@ impl Run {
             let value = variable.env.value.unwrap_or_else(|| self.pod.clone());
             env.insert(variable.env.name, value.replace("$(MILLRACE_EXTERNAL_EXECUTION_ID)", &self.pod));
         }
+        // As without a proxy; a door that is given switches it on.
+        let off = exporters::variables(&Exporters::default(), &self.identity);
+        env.extend(off.into_iter().filter_map(|v| Some((v.env.name, v.env.value?))));
         for prefix in ["MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET", "MICROMETER_PROMETHEUS_RSOCKET"] {
             let Some((transport, at)) = doors.rsocket else { continue };
             let settings = [

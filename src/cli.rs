@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kube::client::ClientBuilder;
 use kube::{Client, Config, ResourceExt};
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use self::proxy::Proxy;
 use crate::api;
 use crate::cluster::observe::system_clock;
 use crate::controllers::{self, Settings};
+use crate::monitoring::Installation;
 use crate::proxy::run;
 use crate::telemetry::logs::{self, Format};
 use crate::telemetry::metrics::Metrics;
@@ -66,6 +67,18 @@ pub struct Operator {
     /// Objects worked on at the same time.
     #[arg(long, env = "MILLRACE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
+    /// Looks after TaskMonitorings; false where somebody else watches tasks.
+    #[arg(long, env = "MILLRACE_MONITORING", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    monitoring: bool,
+    /// Image of managed metrics proxies: this one's own.
+    #[arg(long, env = "MILLRACE_PROXY_IMAGE", default_value = concat!("millrace:", env!("CARGO_PKG_VERSION")), value_name = "IMAGE")]
+    proxy_image: String,
+    /// Host and port under which a managed Prometheus finds the operator's metrics; none means that it does not look.
+    #[arg(long, env = "MILLRACE_METRICS_ADDRESS", value_name = "HOST:PORT")]
+    metrics_address: Option<String>,
+    /// Namespaces whose TaskMonitorings may be for the whole cluster, separated by commas. Default: the operator's.
+    #[arg(long, env = "MILLRACE_CLUSTER_SCOPE_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
+    cluster_scope_namespaces: Option<Vec<String>>,
     /// Name of this process in events.
     #[arg(long, env = "HOSTNAME", hide = true)]
     instance: Option<String>,
@@ -127,9 +140,18 @@ async fn operate(options: Operator) -> Result<(), String> {
     let probes = tokio::spawn(server.with_graceful_shutdown(until(stop.clone())).into_future());
 
     let (client, namespace) = connect(&metrics).await?;
+    let home = options.home.unwrap_or(namespace);
+    let cluster_scope = options.cluster_scope_namespaces.unwrap_or_else(|| vec![home.clone()]);
+    let installation = Installation {
+        proxy_image: options.proxy_image,
+        operator_metrics: options.metrics_address.filter(|address| !address.is_empty()),
+        operator_namespace: home.clone(),
+        cluster_scope_namespaces: namespaces(&cluster_scope),
+    };
     let settings = Settings {
         namespaces: namespaces(&options.watch_namespaces),
-        operator_namespace: options.home.unwrap_or(namespace),
+        operator_namespace: home,
+        monitoring: options.monitoring.then_some(installation),
         instance: options.instance,
         concurrency: options.concurrency.into(),
         clock: system_clock(),

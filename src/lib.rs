@@ -21,8 +21,8 @@
 //! | [`telemetry`] | logs, metrics, probes |
 //! | [`cli`] | the command line: the only reader of arguments and environment |
 //!
-//! Imports point down only: `main → cli → controllers → cluster → {launch, monitoring} → {inject, names, api}`; `proxy` and
-//! `telemetry` stand beside. A test checks it.
+//! Imports point down only: `main → cli → controllers → cluster → {launch, monitoring} → {inject, names, api}`;
+//! `proxy`, `facts` and `telemetry` stand beside. A test checks it.
 //!
 //! What holds, each with a test: the same snapshot gives the same plan; a launch makes at most one Job; a
 //! finished launch stays finished; a plan applied twice writes nothing the second time; a bad object harms only

@@ -191,7 +191,7 @@ impl Cluster {
 
 /// A merge patch that makes the status exactly `next`, provided that the object is still at `version`: then a
 /// launch that another operator finished stays finished.
-fn status_patch(version: &str, before: Value, next: Value) -> Value {
+pub(super) fn status_patch(version: &str, before: Value, next: Value) -> Value {
     let mut status = next;
     if let (Value::Object(before), Value::Object(next)) = (before, &mut status) {
         for (key, _) in before {
@@ -201,7 +201,7 @@ fn status_patch(version: &str, before: Value, next: Value) -> Value {
     json!({ "metadata": { "resourceVersion": version }, "status": status })
 }
 
-fn delete_params(uid: &str, resource_version: Option<&str>) -> DeleteParams {
+pub(super) fn delete_params(uid: &str, resource_version: Option<&str>) -> DeleteParams {
     DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
@@ -222,7 +222,7 @@ fn code(error: &kube::Error) -> Option<u16> {
     api_status(error).map(|status| status.code)
 }
 
-fn ignore<T>(result: Result<T, kube::Error>, codes: &[u16]) -> Result<(), kube::Error> {
+pub(super) fn ignore<T>(result: Result<T, kube::Error>, codes: &[u16]) -> Result<(), kube::Error> {
     match result {
         Err(e) if code(&e).is_some_and(|c| codes.contains(&c)) => Ok(()),
         other => other.map(drop),

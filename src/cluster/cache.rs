@@ -2,6 +2,7 @@
 //! so that a decision costs the same with ten launches and with ten thousand.
 
 mod active;
+mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -18,6 +19,8 @@ use crate::launch::retention::Finished;
 use crate::names::label;
 use active::Active;
 pub use active::Counts;
+use stacks::filters_differ;
+pub use stacks::{SeenPart, Stacks};
 
 /// Namespace and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,8 @@ pub enum Key {
     Definition(Name),
     /// The finished launches of a definition.
     History(Name),
+    /// A stack.
+    Stack(Name),
 }
 
 /// Objects of one kind. After a relist, what is no longer listed counts as deleted, and what did not change does
@@ -130,6 +135,8 @@ pub struct Seen {
     pub(crate) definitions: Objects<SeenDefinition>,
     pub(crate) jobs: Objects<SeenJob>,
     pub(crate) pods: Objects<SeenPod>,
+    /// Stacks, and what they are made of.
+    pub(crate) stacks: Stacks,
     /// Unfinished launches by definition.
     unfinished: BTreeMap<Name, BTreeSet<Name>>,
     /// Unfinished launches by the parent that they name.
@@ -177,8 +184,9 @@ impl Cached for SeenDefinition {
         let keys = touched.into_iter().flat_map(|t| {
             seen.active.touch(&t.name);
             let waiting = seen.unfinished.get(&t.name).into_iter().flatten().cloned().map(Key::Launch);
-            let itself = [Key::Definition(t.name.clone()), Key::History(t.name)];
-            itself.into_iter().chain(waiting).collect::<Vec<_>>()
+            let itself = [Key::Definition(t.name.clone()), Key::History(t.name.clone())];
+            let stacks = if filters_differ(&t) { seen.stacks.all_keys() } else { Vec::new() };
+            itself.into_iter().chain(waiting).chain(stacks).collect::<Vec<_>>()
         });
         keys.collect()
     }
@@ -274,7 +282,11 @@ fn drop_from(index: &mut BTreeMap<Name, BTreeSet<Name>>, at: &Name, launch: &Nam
 impl Seen {
     /// Whether all kinds have been listed once.
     pub fn is_synced(&self) -> bool {
-        self.launches.synced && self.definitions.synced && self.jobs.synced && self.pods.synced
+        self.launches.synced
+            && self.definitions.synced
+            && self.jobs.synced
+            && self.pods.synced
+            && self.stacks.is_synced()
     }
 
     fn index_launch(&mut self, t: &Touched<SeenLaunch>) -> Vec<Key> {

@@ -6,6 +6,7 @@ pub mod error;
 pub mod events;
 pub mod execution_ids;
 pub mod observe;
+pub mod stacks;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use kube::Client;
 
+use crate::facts::Facts;
 use crate::launch::Memory;
 use crate::telemetry::metrics::Metrics;
 use cache::{Cache, Name};
 use events::Events;
 use execution_ids::ExecutionIds;
+use stacks::Monitoring;
 
 /// Tells the time; tests set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -39,6 +42,10 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     /// Tells the time.
     pub clock: Clock,
+    /// Stacks of all scopes.
+    pub monitoring: Monitoring,
+    /// What arrives in their proxies.
+    pub facts: Facts,
     /// What this process knows about launches beyond what it watches.
     pub memories: Memories,
 }

@@ -1,6 +1,7 @@
 //! Gathers all that a decision may depend on, the time included.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -11,6 +12,7 @@ use super::cache::{Name, sort_by_age};
 use super::error::Error;
 use super::{Clock, Cluster};
 use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
+use crate::facts::{self, Facts};
 use crate::launch::arrival::{self, Arrival, Asked};
 use crate::launch::{Evidence, LaunchSnapshot, MadeJob, Parent, Want};
 use crate::names::{job_name, label};
@@ -24,6 +26,7 @@ pub fn system_clock() -> Clock {
 impl Cluster {
     /// All that is known about a launch; `None` if there is none of that name.
     pub fn observe_launch(&self, name: &Name) -> Option<LaunchSnapshot> {
+        let offer = self.monitoring.offer(&name.namespace);
         let seen = self.cache.lock();
         let launch = seen.launch(name);
         if launch.as_ref().is_none_or(|launch| launch.final_phase().is_some()) {
@@ -65,7 +68,7 @@ impl Cluster {
             launch,
             definition,
             parent,
-            offer: None,
+            offer,
             job,
             pods,
             memory,
@@ -117,7 +120,7 @@ impl Cluster {
             }
             Want::Arrival => {
                 let asked = arrival::asked(snapshot);
-                snapshot.evidence.arrival = Some(observe_arrival(asked.as_ref()).await);
+                snapshot.evidence.arrival = Some(observe_arrival(&self.facts, asked.as_ref()).await);
             }
         }
         Ok(())
@@ -164,10 +167,29 @@ impl Cluster {
     }
 }
 
-/// Whether the metrics of a run arrived. Nobody follows the proxies' facts yet, so nobody can tell.
-#[expect(clippy::unused_async, reason = "whoever follows the proxies waits for their answer")]
-async fn observe_arrival(_run: Option<&Asked>) -> Arrival {
-    Arrival::NotObservable
+/// How long the proxies are asked whether a run's metrics arrived.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether the metrics of a run arrived.
+async fn observe_arrival(facts: &Facts, run: Option<&Asked>) -> Arrival {
+    let Some(run) = run else { return Arrival::NotObservable };
+    let asked = facts::Run {
+        stack: &run.stack,
+        execution_id: run.execution_id,
+        pod: run.pod.as_deref(),
+        address: run.address,
+        started: run.started,
+        ended: run.ended,
+    };
+    match facts.arrived(&asked, PATIENCE).await {
+        facts::Arrival::Received { door, series, pushed } => Arrival::Received { door, series, pushed },
+        facts::Arrival::NoBody { connected } => Arrival::NoBody { connected },
+        facts::Arrival::Unreachable(why) => Arrival::Unreachable(why),
+        // Its proxies are to be followed and have no address: none of them is there.
+        facts::Arrival::NotObservable => {
+            Arrival::Unreachable(format!("TaskMonitoring {} has no proxy that can be asked", run.stack))
+        }
+    }
 }
 
 /// Name of a launch's Job.

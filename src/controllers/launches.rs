@@ -3,7 +3,7 @@
 use super::{Done, report};
 use crate::api::task_definition::History;
 use crate::cluster::Cluster;
-use crate::cluster::cache::Name;
+use crate::cluster::cache::{Key, Name};
 use crate::cluster::error::Error;
 use crate::launch::{self, retention};
 
@@ -30,7 +30,11 @@ pub(super) async fn reconcile(cluster: &Cluster, name: &Name) -> Result<Done, Er
         report::launch(cluster, name, &snapshot, &plan, &applied);
         written |= applied.job.is_some() || applied.status_written || plan.stop_job.is_some();
         if !applied.answered {
-            return Ok(Done { keys: applied.keys, ..Done::settled(written, plan.next) });
+            // What a run costs is told by its stack.
+            let stack = snapshot.evidence.arrival.as_ref().and(snapshot.offer.as_ref());
+            let stack = stack.and_then(|offer| offer.stack.split_once('/'));
+            let later = stack.map(|(namespace, stack)| Key::Stack(Name::new(namespace, stack)));
+            return Ok(Done { keys: applied.keys, later, ..Done::settled(written, plan.next) });
         }
     }
     Err(Error::Undecided(ROUNDS))

@@ -3,6 +3,7 @@
 mod launches;
 pub mod queue;
 mod report;
+mod stacks;
 mod watches;
 
 use std::panic::AssertUnwindSafe;
@@ -16,17 +17,21 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod};
+use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenMonitoring, SeenPod, SeenStackPod};
 use crate::cluster::cache::{Cache, Key};
 use crate::cluster::error::{Class, Error};
 use crate::cluster::events::Events;
 use crate::cluster::execution_ids::ExecutionIds;
+use crate::cluster::stacks::Monitoring;
 use crate::cluster::{Clock, Cluster, Memories};
+use crate::facts::Facts;
+use crate::monitoring::Installation;
+use crate::monitoring::object::Kind;
 use crate::names::label;
 use crate::telemetry::metrics::{Controller, Metrics, Outcome};
 use crate::telemetry::readiness::Readiness;
 use queue::Queue;
-use watches::{Feed, watch};
+use watches::{Feed, watch, watch_parts};
 
 /// How the operator runs.
 #[derive(Clone)]
@@ -41,6 +46,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Tells the time.
     pub clock: Clock,
+    /// Looks after stacks, with these settings; `None`: not at all.
+    pub monitoring: Option<Installation>,
 }
 
 /// Time that workers have to finish what they began when the operator is asked to end.
@@ -56,11 +63,16 @@ struct Done {
     written: bool,
     next: Option<Duration>,
     keys: Vec<Key>,
+    /// To be looked at after [`LATER`]: what many of these come to is looked at once.
+    later: Option<Key>,
 }
+
+/// How soon a stack tells what its runs cost.
+const LATER: Duration = Duration::from_secs(30);
 
 impl Done {
     fn settled(written: bool, next: Option<Duration>) -> Self {
-        Self { written, next, keys: Vec::new() }
+        Self { written, next, keys: Vec::new(), later: None }
     }
 }
 
@@ -91,7 +103,15 @@ pub async fn run(
         tasks.spawn(watch::<SeenDefinition>(client.clone(), namespace.clone(), None, feed.clone()));
         tasks.spawn(watch::<SeenLaunch>(client.clone(), namespace.clone(), None, feed.clone()));
         tasks.spawn(watch::<SeenJob>(client.clone(), namespace.clone(), ours, feed.clone()));
-        tasks.spawn(watch::<SeenPod>(client.clone(), namespace.clone(), ours, feed));
+        tasks.spawn(watch::<SeenPod>(client.clone(), namespace.clone(), ours, feed.clone()));
+        if settings.monitoring.is_some() {
+            let part = Some(label::MONITORING);
+            tasks.spawn(watch::<SeenMonitoring>(client.clone(), namespace.clone(), None, feed.clone()));
+            tasks.spawn(watch::<SeenStackPod>(client.clone(), namespace.clone(), part, feed.clone()));
+            for kind in Kind::WATCHED {
+                tasks.spawn(watch_parts(client.clone(), namespace.clone(), kind, feed.clone()));
+            }
+        }
     }
     let queues: Vec<_> = scopes.iter().map(|(_, scope)| scope.queue.clone()).collect();
     tasks.spawn(tell_depth(queues, metrics));
@@ -132,6 +152,12 @@ fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(
         some => some.iter().cloned().map(Some).collect(),
     };
     let caches: Vec<Cache> = namespaces.iter().map(|_| Cache::default()).collect();
+    for cache in &caches {
+        cache.lock().stacks.on = settings.monitoring.is_some();
+    }
+    let installation = settings.monitoring.clone().unwrap_or_default();
+    let monitoring = Monitoring::new(installation, caches.clone());
+    let facts = Facts::default();
     let all = caches.clone();
     let highest_id: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(move || {
         all.iter().map(|cache| cache.lock().highest_execution_id()).max().unwrap_or_default()
@@ -147,6 +173,8 @@ fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(
             events: events.clone(),
             metrics: metrics.clone(),
             clock: settings.clock.clone(),
+            monitoring: monitoring.clone(),
+            facts: facts.clone(),
             memories: Memories::default(),
         },
         queue: Arc::default(),
@@ -177,6 +205,7 @@ async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
     let (controller, result) = match &key {
         Key::Launch(name) => (Controller::Launch, guard(launches::reconcile(cluster, name)).await),
         Key::History(name) => (Controller::History, guard(launches::reconcile_history(cluster, name)).await),
+        Key::Stack(name) => (Controller::Stack, guard(stacks::reconcile(cluster, name)).await),
         Key::Definition(name) => {
             (Controller::Definition, guard(launches::reconcile_definition(cluster, name)).await)
         }
@@ -196,6 +225,9 @@ async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
         Some(Ok(done)) => {
             for other in done.keys {
                 queue.add(other, Duration::ZERO);
+            }
+            if let Some(later) = done.later {
+                queue.add(later, LATER);
             }
             queue.done(key, done.next);
         }

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::api::Phase;
+use crate::api::{Phase, conditions};
 use crate::cluster::Cluster;
 use crate::cluster::apply::{Applied, JobMade};
 use crate::cluster::cache::Name;
 use crate::launch::{Answer, LaunchPlan, LaunchSnapshot, elapsed};
-use crate::names::reason;
-use crate::telemetry::metrics::{End, Run, Step};
+use crate::names::{condition, reason};
+use crate::telemetry::metrics::{End, Received, Run, Step};
 
 /// Tells what a plan did.
 pub(super) fn launch(
@@ -102,6 +102,16 @@ fn status(cluster: &Cluster, name: &Name, definition: &str, s: &LaunchSnapshot, 
     // Series of a definition that is gone, or never was, would stay for ever.
     let known = cluster.cache.lock().definition(&Name::new(name.namespace.as_str(), definition)).is_some();
     cluster.metrics.ended(known.then_some((name.namespace.as_str(), definition)), run, why);
+    let arrived = conditions::find(&status.conditions, condition::METRICS_RECEIVED);
+    // A task that never ran has no metrics to miss.
+    if let Some(arrived) = arrived.filter(|c| known && c.reason != reason::NEVER_STARTED) {
+        let received = match arrived.status.as_str() {
+            "True" => Received::Received,
+            "False" => Received::Missing,
+            _ => Received::Unknown,
+        };
+        cluster.metrics.arrival(&name.namespace, definition, received);
+    }
 }
 
 fn step(cluster: &Cluster, step: Step, from: Option<Timestamp>, to: Option<Timestamp>) {

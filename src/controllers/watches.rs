@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -13,7 +13,10 @@ use serde::de::DeserializeOwned;
 
 use super::queue::Queue;
 use crate::api::seen::SeenDefinition;
-use crate::cluster::cache::{Cache, Cached, Counts, Key};
+use crate::cluster::cache::{Cache, Cached, Counts, Key, SeenPart};
+use crate::cluster::stacks::resource;
+use crate::monitoring::object::Kind;
+use crate::names::label;
 use crate::telemetry::metrics::{Active, Metrics};
 use crate::telemetry::readiness::Readiness;
 
@@ -56,7 +59,7 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: 
         Ok(event) => event,
         Err(error) => {
             feed.metrics.watch_restarted(plural::<T>());
-            let why = explain::<T>(&error);
+            let why = explain(&error, &T::plural(&()), &T::group(&()));
             tracing::warn!(watch = what, why, "a watch failed; it is begun again");
             if !listed {
                 feed.readiness.wait_for(what, why);
@@ -83,6 +86,49 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: 
     }
 }
 
+/// Watches what stacks are made of, of one kind.
+pub(super) async fn watch_parts(client: Client, namespace: Option<String>, kind: Kind, feed: Feed) {
+    let (group, _, name, plural) = kind.api();
+    let what = namespace.as_ref().map_or_else(|| name.to_owned(), |ns| format!("{name} in namespace {ns}"));
+    feed.readiness.wait_for(&what, "first list");
+    let api: Api<DynamicObject> = match &namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
+        None => Api::all_with(client, &resource(kind)),
+    };
+    let config = watcher::Config::default().labels(label::MONITORING);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut listed = false;
+    while let Some(event) = events.next().await {
+        listed |= matches!(event, Ok(Event::InitDone));
+        let event = event.map(|event| match event {
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+            Event::InitApply(object) => Event::InitApply(SeenPart::new(object)),
+            Event::Apply(object) => Event::Apply(SeenPart::new(object)),
+            Event::Delete(object) => Event::Delete(SeenPart::new(object)),
+        });
+        match event {
+            Ok(event) => {
+                let keys = feed.cache.lock().stacks.take_part(kind, event);
+                for key in keys {
+                    feed.queue.add(key, Duration::ZERO);
+                }
+                if listed {
+                    feed.readiness.arrived(&what);
+                }
+            }
+            Err(error) => {
+                feed.metrics.watch_restarted("parts");
+                let why = explain(&error, plural, group);
+                tracing::warn!(watch = what, why, "a watch failed; it is begun again");
+                if !listed {
+                    feed.readiness.wait_for(&what, why);
+                }
+            }
+        }
+    }
+}
+
 /// Which launches of a definition have not ended.
 fn tell_active(metrics: &Metrics, definition: &SeenDefinition, counts: &Counts) {
     let (namespace, name) = (definition.namespace().unwrap_or_default(), definition.name_any());
@@ -95,7 +141,7 @@ fn tell_active(metrics: &Metrics, definition: &SeenDefinition, counts: &Counts) 
 }
 
 /// Why a watch failed, and what to do about it.
-fn explain<T: Resource<DynamicType = ()>>(error: &watcher::Error) -> String {
+fn explain(error: &watcher::Error, plural: &str, group: &str) -> String {
     use watcher::Error::{InitialListFailed, WatchStartFailed};
     let status = match error {
         InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
@@ -103,7 +149,7 @@ fn explain<T: Resource<DynamicType = ()>>(error: &watcher::Error) -> String {
         }
         _ => None,
     };
-    let name = format!("{}.{}", T::plural(&()), T::group(&()));
+    let name = format!("{plural}.{group}");
     match status {
         Some(status) if status.is_not_found() => {
             format!(
@@ -126,6 +172,7 @@ fn plural<T: Resource<DynamicType = ()>>() -> &'static str {
         "taskdefinitions" => "taskdefinitions",
         "jobs" => "jobs",
         "pods" => "pods",
+        "taskmonitorings" => "taskmonitorings",
         _ => "other",
     }
 }

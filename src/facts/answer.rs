@@ -87,12 +87,12 @@ struct Refusal {
 
 #[derive(Debug, Deserialize)]
 struct Connections {
-    connections: Vec<SeenConnection>,
+    connections: Vec<Link>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SeenConnection {
+struct Link {
     connected_since: String,
     ended: Option<String>,
     silent: bool,
@@ -173,7 +173,7 @@ pub fn silence(answer: &Answer, run: &Run<'_>) -> Result<Silence, String> {
     if answer.status != 200 {
         return Err(format!("it answered with {} about connections", answer.status));
     }
-    let in_time = |connection: &SeenConnection| {
+    let in_time = |connection: &Link| {
         let Some(since) = time(Some(&connection.connected_since)) else { return false };
         // Saturating, so that no time makes it overflow.
         let from = run.started.map(|at| at.saturating_sub(SLACK).unwrap_or(Timestamp::MIN));

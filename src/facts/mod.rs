@@ -104,13 +104,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Facts {
     /// Follows exactly these replicas (address and port of what they let be read) of `stack`. What is no longer named is
-    /// let go, with none the stack is forgotten; what is followed already goes on undisturbed. Needs a Tokio runtime.
+    /// let go, but what it told stays known; what is followed already goes on undisturbed. Needs a Tokio runtime.
     pub fn follow(&self, stack: &str, replicas: &[SocketAddr]) {
         let mut stacks = locked(&self.stacks);
-        if replicas.is_empty() {
-            stacks.remove(stack);
-            return;
-        }
         let stack = stacks.entry(stack.to_owned()).or_default();
         stack.replicas.retain(|known, _| replicas.contains(known));
         for replica in replicas {
@@ -118,6 +114,11 @@ impl Facts {
             let begin = || Task::new(tokio::spawn(stream::follow(*replica, known.clone(), Pace::default())));
             stack.replicas.entry(*replica).or_insert_with(begin);
         }
+    }
+
+    /// Follows nothing of `stack` any more, and knows nothing of it.
+    pub fn forget(&self, stack: &str) {
+        locked(&self.stacks).remove(stack);
     }
 
     /// The largest number of series that one of a stack's newest runs had; none if nothing came yet.
@@ -131,13 +132,15 @@ impl Facts {
     /// `patience` is over; later than that it never answers.
     pub async fn arrived(&self, run: &Run<'_>, patience: Duration) -> Arrival {
         let deadline = Instant::now() + patience;
-        let stack = locked(&self.stacks).get(run.stack).map(|stack| {
-            let replicas: BTreeSet<SocketAddr> = stack.replicas.keys().copied().collect();
-            (replicas, stack.known.clone())
-        });
-        let Some((replicas, known)) = stack else { return Arrival::NotObservable };
         let mut pause = PAUSE;
+        let mut said = BTreeMap::new();
         loop {
+            // Replicas come and go meanwhile.
+            let stack = locked(&self.stacks).get(run.stack).map(|stack| {
+                let replicas: BTreeSet<SocketAddr> = stack.replicas.keys().copied().collect();
+                (replicas, stack.known.clone())
+            });
+            let Some((replicas, known)) = stack else { return Arrival::NotObservable };
             let told = locked(&known).of(run);
             if let Some(pushed) = told.clone().filter(|body| body.standing == Standing::Pushed) {
                 return pushed.into();
@@ -145,10 +148,11 @@ impl Facts {
             // That it lived when it was told is no proof that a proxy keeps it now.
             let told = told.filter(|body| body.standing != Standing::Live);
             let round = Round { body: told, ..Round::default() };
-            let round = round.of(&replicas, run, deadline).await;
+            let round = round.of(&replicas, run, deadline, &said).await;
             if round.is_settled() || Instant::now() + pause >= deadline {
                 return round.into();
             }
+            said.extend(round.missing);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MOST);
         }
@@ -160,17 +164,26 @@ impl Facts {
 struct Round {
     body: Option<Body>,
     silence: Silence,
+    /// Nobody is there to be asked.
+    alone: bool,
     /// Who did not answer, and why.
-    missing: Vec<String>,
+    missing: BTreeMap<SocketAddr, String>,
 }
 
 impl Round {
-    /// Asks them all at the same time.
-    async fn of(mut self, replicas: &BTreeSet<SocketAddr>, run: &Run<'_>, deadline: Instant) -> Self {
+    /// Asks them all at the same time. Of one that is broken off at the deadline it counts what it `said` before.
+    async fn of(
+        mut self,
+        replicas: &BTreeSet<SocketAddr>,
+        run: &Run<'_>,
+        deadline: Instant,
+        said: &BTreeMap<SocketAddr, String>,
+    ) -> Self {
         let ask = |replica: &SocketAddr| {
             let replica = *replica;
             async move { (replica, ask(replica, run).await) }
         };
+        self.alone = replicas.is_empty();
         let mut asked: FuturesUnordered<_> = replicas.iter().map(ask).collect();
         let (mut waiting, mut until) = (replicas.clone(), deadline);
         while let Ok(Some((replica, answer))) = timeout_at(until, asked.next()).await {
@@ -183,10 +196,11 @@ impl Round {
                     self.body = self.body.max(body);
                     self.silence = self.silence.max(silence);
                 }
-                Err(why) => self.missing.push(format!("{replica}: {why}")),
+                Err(why) => drop(self.missing.insert(replica, why)),
             }
         }
-        self.missing.extend(waiting.iter().map(|replica| format!("{replica}: no answer in time")));
+        let why = |replica| said.get(&replica).map_or("no answer in time", String::as_str).to_owned();
+        self.missing.extend(waiting.into_iter().map(|replica| (replica, why(replica))));
         self
     }
 
@@ -195,10 +209,10 @@ impl Round {
         match self.body.as_ref().map(|body| body.standing) {
             Some(Standing::Pushed) => true,
             // The application may have come back and pushed elsewhere.
-            Some(Standing::Snapshot) => self.missing.is_empty(),
+            Some(Standing::Snapshot) => !self.alone && self.missing.is_empty(),
             Some(Standing::Live) => false,
             // What a connection still sends has not arrived yet.
-            None => self.missing.is_empty() && self.silence != Silence::Open,
+            None => !self.alone && self.missing.is_empty() && self.silence != Silence::Open,
         }
     }
 }
@@ -207,8 +221,12 @@ impl From<Round> for Arrival {
     fn from(round: Round) -> Self {
         match round.body {
             Some(body) => body.into(),
+            None if round.alone => Self::Unreachable("none of its proxies is there".to_owned()),
             None if round.missing.is_empty() => Self::NoBody { connected: round.silence != Silence::None },
-            None => Self::Unreachable(round.missing.join("; ")),
+            None => {
+                let each = round.missing.iter().map(|(replica, why)| format!("{replica}: {why}"));
+                Self::Unreachable(each.collect::<Vec<_>>().join("; "))
+            }
         }
     }
 }

@@ -77,13 +77,13 @@ async fn read(
     mut each: impl FnMut(answer::Line),
 ) -> Result<std::convert::Infallible, String> {
     let path = format!("/executions?after={cursor}");
-    let opening = async {
+    let asking = async {
         let mut connection = Connection::open(replica).await?;
         let response = connection.get(&path).await?;
         Ok::<_, String>((connection, response))
     };
-    let opened = timeout(pace.begin, opening).await;
-    let (_connection, response) = opened.map_err(|_| "no answer in time".to_owned())??;
+    let begun = timeout(pace.begin, asking).await;
+    let (_connection, response) = begun.map_err(|_| "no answer in time".to_owned())??;
     let status = response.status().as_u16();
     if status != 200 {
         if status == 400 {

@@ -159,11 +159,12 @@ fn lines_come_out_of_pieces_and_none_is_long() {
     for size in 1..=text.len() {
         let (mut lines, mut found) = (Lines::default(), Vec::new());
         for piece in text.chunks(size) {
-            let each = |line: &[u8]| {
-                found.push(String::from_utf8(line.to_vec()).unwrap());
-                Ok(())
-            };
-            lines.add(piece, each).unwrap();
+            lines
+                .add(piece, |line| {
+                    found.push(String::from_utf8(line.to_vec()).unwrap());
+                    Ok(())
+                })
+                .unwrap();
         }
         assert_eq!(found, ["one", "", "two"]);
     }
@@ -318,7 +319,7 @@ fn facts(replicas: &[SocketAddr]) -> Facts {
     facts
 }
 
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(1);
 /// Much later than that is not in time; a machine under load is forgiven.
 const LATE: Duration = Duration::from_secs(5);
 
@@ -387,6 +388,9 @@ async fn a_living_body_is_waited_for_until_it_is_final_or_the_time_is_over() {
 async fn what_is_not_followed_is_not_observable() {
     let facts = facts(&[nobody().await]);
     facts.follow(STACK, &[]);
+    let nobody = Arrival::Unreachable("none of its proxies is there".to_owned());
+    assert_eq!(facts.arrived(&run(None), SHORT).await, nobody);
+    facts.forget(STACK);
     assert_eq!(facts.arrived(&run(None), SHORT).await, Arrival::NotObservable);
     assert_eq!(facts.series_per_run(STACK), None);
 }

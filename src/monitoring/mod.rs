@@ -5,9 +5,20 @@
 
 pub mod config;
 pub mod dashboards;
+pub mod diff;
+mod grafana;
+pub mod health;
+mod influxdb;
+mod network;
 pub mod object;
 pub mod offer;
+mod pods;
+mod prometheus;
+mod proxy;
+mod quantity;
 pub mod select;
+pub mod status;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +30,7 @@ use serde_json::Value;
 use crate::api::conditions::Warning;
 use crate::api::seen::{SeenMonitoring, SeenStackPod};
 use crate::api::{TaskMonitoringSpec, TaskMonitoringStatus};
+use crate::names::reason;
 use object::{Kind, Object};
 use select::Acceptance;
 
@@ -150,10 +162,44 @@ pub struct Stack<'a> {
     pub filters: &'a [TaskFilter],
 }
 
+/// What to do about a stack.
+pub fn decide(s: &StackSnapshot) -> StackPlan {
+    let meta = &s.stack.metadata;
+    // A status that this version cannot read is from a later one: hands off.
+    if meta.deletion_timestamp.is_some() || s.stack.status.as_result().is_err() {
+        return StackPlan::default();
+    }
+    let spec = match s.stack.spec.as_result() {
+        Ok(spec) => spec,
+        // What runs goes on running until the spec can be read.
+        Err(why) => return status::refuse(s, reason::INVALID_SPEC, why),
+    };
+    let stack = Stack {
+        name: meta.name.as_deref().unwrap_or_default(),
+        namespace: meta.namespace.as_deref().unwrap_or_default(),
+        uid: meta.uid.as_deref().unwrap_or_default(),
+        spec,
+        installation: &s.installation,
+        filters: &s.filters,
+    };
+    if let Acceptance::Refused(reason, sentence) = &s.acceptance {
+        let delete = diff::orphans(s, &stack, &[]);
+        return StackPlan { delete, ..status::refuse(s, reason, sentence) };
+    }
+    let wanted = build(&stack);
+    let apply = diff::differing(s, &stack, &wanted);
+    let delete = diff::orphans(s, &stack, &wanted);
+    let told = status::told(s, &stack, &wanted, !apply.is_empty());
+    StackPlan { apply, delete, ..told }
+}
+
 /// All objects of a stack, in the order in which they are applied.
 pub fn build(stack: &Stack<'_>) -> Vec<Object> {
-    let parts: [fn(&Stack<'_>) -> Vec<Object>; 0] = [];
-    let mut all: Vec<Object> = parts.iter().flat_map(|build| build(stack)).collect();
+    let parts = [prometheus::build, proxy::build, grafana::build, influxdb::build];
+    let mut all: Vec<Object> = parts.into_iter().flat_map(|build| build(stack)).collect();
     all.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     all.into_iter().map(|object| object::finish(stack, object)).collect()
 }
+
+#[cfg(test)]
+mod tests;

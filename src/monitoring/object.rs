@@ -196,21 +196,37 @@ pub(super) fn finish(stack: &Stack<'_>, mut object: Object) -> Object {
     };
     let mut metadata = json!(metadata);
     let own = object.body.get("metadata").cloned().unwrap_or_default();
-    metadata["labels"] = merged(json!(labels(stack, object.part)), &own["labels"]);
-    metadata["annotations"] = merged(json!({}), &own["annotations"]);
-    object.body["apiVersion"] = json!(object.kind.api_version());
-    object.body["kind"] = json!(object.kind.name());
-    object.body["metadata"] = metadata;
+    // Labels that a spec adds may be any, but for those by which we know what is ours.
+    let labels = merged(json!(labels(stack, object.part)), own.get("labels"));
+    set(&mut metadata, &["labels"], merged(labels, Some(&json!(selector(stack, object.part)))));
+    set(&mut metadata, &["annotations"], merged(json!({}), own.get("annotations")));
+    set(&mut object.body, &["apiVersion"], json!(object.kind.api_version()));
+    set(&mut object.body, &["kind"], json!(object.kind.name()));
+    set(&mut object.body, &["metadata"], metadata);
     let digest = digest_of(&object.body);
-    object.body["metadata"]["annotations"][annotation::APPLIED] = json!(digest);
+    set(&mut object.body, &["metadata", "annotations", annotation::APPLIED], json!(digest));
     object
 }
 
-fn merged(mut base: Value, more: &Value) -> Value {
-    if let (Some(base), Some(more)) = (base.as_object_mut(), more.as_object()) {
+fn merged(mut base: Value, more: Option<&Value>) -> Value {
+    if let (Some(base), Some(more)) = (base.as_object_mut(), more.and_then(Value::as_object)) {
         base.extend(more.clone());
     }
     base
+}
+
+/// Puts `new` where `path` leads, through maps that are made where they are missing.
+pub(super) fn set(value: &mut Value, path: &[&str], new: Value) {
+    let Some((key, rest)) = path.split_first() else {
+        *value = new;
+        return;
+    };
+    if !value.is_object() {
+        *value = json!({});
+    }
+    if let Some(map) = value.as_object_mut() {
+        set(map.entry(*key).or_insert(Value::Null), rest, new);
+    }
 }
 
 /// Sixteen digits that differ where `value` does.

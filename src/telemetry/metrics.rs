@@ -26,6 +26,8 @@ pub enum Controller {
     Definition,
     /// Of finished launches.
     History,
+    /// Of stacks.
+    Stack,
 }
 
 /// How a reconcile went.

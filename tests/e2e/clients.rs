@@ -20,19 +20,20 @@ async fn kubectl_get_shows_launches_and_definitions() {
         t.reason(&waits, "DefinitionNotFound").await;
 
         let table = t.kubectl(&["get", "tl"]).await.good();
-        assert_eq!(header(&table), ["NAME", "DEFINITION", "PHASE", "EXECUTION", "EXIT", "DURATION", "AGE"]);
+        let columns = ["NAME", "DEFINITION", "PHASE", "EXECUTION", "EXIT", "DURATION", "METRICS", "AGE"];
+        assert_eq!(header(&table), columns);
         let line = table.lines().find(|l| l.starts_with(&end.run.name)).unwrap();
         let cells: Vec<&str> = line.split_whitespace().collect();
         let id = end.id().to_string();
         let duration = end.status.duration.as_deref().unwrap();
-        assert_eq!(cells[1..6], ["three", "Failed", &id, "3", duration], "{table}");
+        assert_eq!(cells[1..7], ["three", "Failed", &id, "3", duration, "Unknown"], "{table}");
         // Exit code and duration of what has not ended are empty, as is the id of what has no Job.
         let line = table.lines().find(|l| l.starts_with(&waits.name)).unwrap();
         let cells: Vec<&str> = line.split_whitespace().collect();
         assert_eq!((&cells[1..3], cells.len()), (&["nowhere", "Pending"][..], 4), "{table}");
 
         let wide = t.kubectl(&["get", "tasklaunches", "-o", "wide"]).await.good();
-        assert_eq!(header(&wide).get(6..), Some(&["REASON", "POD", "AGE"][..]), "{wide}");
+        assert_eq!(header(&wide).get(6..), Some(&["METRICS", "REASON", "POD", "AGE"][..]), "{wide}");
         assert!(wide.contains("NonZeroExit") && wide.contains(end.pod()), "{wide}");
 
         let table = t.kubectl(&["get", "td"]).await.good();

@@ -17,7 +17,7 @@ use crate::in_process::{PATIENCE, Proxy, eventually, now};
 
 const STACK: &str = "team/monitoring";
 /// For what does not happen.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn run_of(execution_id: i64, pod: Option<&str>) -> Run<'_> {
     Run { stack: STACK, execution_id, pod, address: None, started: None, ended: None }
@@ -53,6 +53,12 @@ async fn a_push_has_arrived_whether_it_was_told_or_not() {
     assert_eq!(facts.arrived(&run_of(7, Some("pod")), SHORT).await, received("push", 3, true), "from memory");
     let unknown = facts.arrived(&run_of(9, None), SHORT).await;
     assert!(matches!(unknown, Arrival::Unreachable(why) if why.contains(&proxy.settings.http.to_string())));
+    facts.follow(STACK, &[]);
+    assert_eq!(
+        facts.arrived(&run_of(7, Some("pod")), SHORT).await,
+        received("push", 3, true),
+        "and with nobody left"
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,50 @@ A test compares them with what the operator really calls, both ways. No Secrets,
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.monitoring.enabled }}
+# What there is to monitor with.
+- apiGroups: [millrace.dev]
+  resources: [taskmonitorings]
+  verbs: [list, watch]
+# Says how a stack stands, and how to open it.
+- apiGroups: [millrace.dev]
+  resources: [taskmonitorings/status]
+  verbs: [patch]
+# Workloads of a stack: made by server-side apply, which is create and patch; get looks whether a name is free before
+# it is taken; delete is for parts that are switched off.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+# Their configuration, addresses, accounts and volumes. A volume is deleted only where storage.onDelete says so.
+- apiGroups: [""]
+  resources: [configmaps, services, serviceaccounts, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+# Grafana's administrator, made once. No Secret is ever read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+# Who may connect to a stack's pods.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+# Parts with several replicas are drained one at a time.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+# Lets a managed Prometheus list and watch the pods of its own namespace, which is no more than the operator may itself.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.monitoring.integrations }}
+# What an external Prometheus or Grafana finds proxy and dashboards by, where its operator is installed.
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors, prometheusrules]
+  verbs: [get, create, patch, delete]
+- apiGroups: [grafana.integreatly.org]
+  resources: [grafanadashboards]
+  verbs: [get, create, patch, delete]
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* What the operator may do in its own namespace. */}}

@@ -171,10 +171,147 @@ fn definitions() {
     }
 }
 
+fn monitoring(spec: &Value) -> Value {
+    json!({"metadata": {"name": "m"}, "spec": spec})
+}
+
+#[test]
+fn monitorings_that_are_created() {
+    let schema = schema_of("TaskMonitoring");
+    let together = "mode: External and external go together";
+    let of = |part: &str, said: Value| monitoring(&json!({part: said}));
+    let server = |part: &str| match part {
+        "proxy" => json!({"host": "proxy.example.com"}),
+        "wavefront" => json!({"url": "proxy://wavefront:2878"}),
+        _ => json!({"url": "http://example.com:9090"}),
+    };
+    for part in ["prometheus", "proxy", "grafana", "influxdb", "wavefront"] {
+        for (said, fragment) in [
+            (json!({}), None),
+            (json!({"mode": "Disabled"}), None),
+            (json!({"mode": "External", "external": server(part)}), None),
+            (json!({"mode": "External"}), Some(together)),
+            (json!({"external": server(part)}), Some(together)),
+            (json!({"mode": "Disabled", "external": server(part)}), Some(together)),
+        ] {
+            assert_said(part, &said_of(&schema, &of(part, said)), fragment);
+        }
+    }
+    let influx = |external: Value| {
+        let mut external = external;
+        external["url"] = json!("http://influx:8086");
+        of("influxdb", json!({"mode": "External", "external": external}))
+    };
+    let key = json!({"name": "n", "key": "k"});
+    let wavefront = |external: Value| of("wavefront", json!({"mode": "External", "external": external}));
+    let service = |said: Value| of("grafana", json!({"service": said}));
+    let two = "org, bucket and token belong to version: V2";
+    for (what, object, fragment) in [
+        ("the smallest", monitoring(&json!({})), None),
+        ("V2", influx(json!({"version": "V2", "org": "o", "bucket": "b", "token": key})), None),
+        (
+            "V2 without token",
+            influx(json!({"version": "V2", "org": "o", "bucket": "b"})),
+            Some("version: V2 needs org, bucket and token"),
+        ),
+        ("V1 with org", influx(json!({"org": "o"})), Some(two)),
+        ("V1 with token", influx(json!({"version": "V1", "token": key})), Some(two)),
+        ("V1 with login", influx(json!({"username": key, "password": key})), None),
+        (
+            "V1 with half a login",
+            influx(json!({"username": key})),
+            Some("give username and password together"),
+        ),
+        ("Wavefront with token", wavefront(json!({"url": "https://w.example.com", "token": key})), None),
+        ("Wavefront without", wavefront(json!({"url": "https://w.example.com"})), Some("give token")),
+        ("a node's port", service(json!({"type": "NodePort", "nodePort": 30000})), None),
+        ("a node's port by default", service(json!({"nodePort": 30000})), None),
+        (
+            "a node's port of a ClusterIP",
+            service(json!({"type": "ClusterIP", "nodePort": 30000})),
+            Some("nodePort needs type: NodePort"),
+        ),
+        ("patterns", monitoring(&json!({"metrics": {"keep": ["jvm_.*", "a|b"], "drop": ["x"]}})), None),
+    ] {
+        assert_said(what, &said_of(&schema, &object), fragment);
+    }
+    let mut long = monitoring(&json!({}));
+    long["metadata"]["name"] = json!("m".repeat(64));
+    assert_said("a name of 64", &said_of(&schema, &long), Some("has at most 63 characters"));
+}
+
+#[test]
+fn patterns_that_are_no_expressions_are_refused() {
+    let schema = schema_of("TaskMonitoring");
+    for field in ["keep", "drop"] {
+        for wrong in ["(", "[a", "*", "a{2,1}"] {
+            let object = monitoring(&json!({"metrics": {field: ["jvm_.*", wrong]}}));
+            assert!(!said_of(&schema, &object).is_empty(), "{field}: {wrong}");
+        }
+    }
+}
+
+#[test]
+fn volumes_that_are_changed() {
+    let schema = schema_of("TaskMonitoring");
+    let of = |part: &str, storage: Value| monitoring(&json!({part: {"storage": storage}}));
+    let class = "storageClassName of a volume cannot be changed";
+    for part in ["prometheus", "proxy", "influxdb", "grafana"] {
+        for (what, old, new, fragment) in [
+            ("larger", json!({"size": "8Gi"}), json!({"size": "20Gi"}), None),
+            ("the same", json!({"size": "1024Mi"}), json!({"size": "1Gi"}), None),
+            ("smaller", json!({"size": "8Gi"}), json!({"size": "8000Mi"}), Some("a volume cannot shrink")),
+            (
+                "a class",
+                json!({"size": "8Gi"}),
+                json!({"size": "8Gi", "storageClassName": "fast"}),
+                Some(class),
+            ),
+            (
+                "another class",
+                json!({"size": "8Gi", "storageClassName": "slow"}),
+                json!({"size": "8Gi", "storageClassName": "fast"}),
+                Some(class),
+            ),
+            (
+                "the same class",
+                json!({"size": "8Gi", "storageClassName": "slow"}),
+                json!({"size": "9Gi", "storageClassName": "slow"}),
+                None,
+            ),
+            (
+                "what happens to it",
+                json!({"size": "8Gi"}),
+                json!({"size": "8Gi", "onDelete": "Delete"}),
+                None,
+            ),
+        ] {
+            let said = said(&schema, &of(part, new), Some(&of(part, old)));
+            assert_said(&format!("{part}: {what}"), &said, fragment);
+        }
+    }
+}
+
+/// What the structural schema refuses by itself.
+#[test]
+fn wavefront_is_never_managed() {
+    let schema = schema_of("TaskMonitoring");
+    let modes = |part: &str| {
+        let pointer = format!("/properties/spec/properties/{part}/properties/mode/enum");
+        schema.pointer(&pointer).unwrap().as_array().unwrap().contains(&json!("Managed"))
+    };
+    assert!(!modes("wavefront"));
+    assert!(["prometheus", "proxy", "grafana", "influxdb"].into_iter().all(modes));
+}
+
+fn said_of(schema: &Value, object: &Value) -> Vec<String> {
+    said(schema, object, None)
+}
+
 /// A rule that does not compile would be an error at every apply.
 #[test]
 fn every_rule_compiles() {
-    for kind in ["TaskDefinition", "TaskLaunch"] {
+    for kind in ["TaskDefinition", "TaskLaunch", "TaskMonitoring"] {
         let compiled = kube::core::cel::compile_schema(&schema_of(kind));
         assert!(!compiled.has_errors(), "{kind}: {:?}", compiled.compilation_errors());
     }

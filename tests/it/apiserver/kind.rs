@@ -79,6 +79,9 @@ impl Kind {
             Self::new("apps/v1", "Deployment", "deployments").with_status(),
             Self::new("apps/v1", "StatefulSet", "statefulsets").with_status(),
             Self::new("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+            Self::new("rbac.authorization.k8s.io/v1", "Role", "roles"),
+            Self::new("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+            Self::new("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets").with_status(),
             Self::new("networking.k8s.io/v1", "Ingress", "ingresses").with_status(),
             Self::new("v1", "Namespace", "namespaces").with_status().cluster_scoped(),
         ]

@@ -95,8 +95,12 @@ impl Record {
             "" => r.plural.clone(),
             sub => format!("{}/{sub}", r.plural),
         };
-        let used = self.entries.iter().map(|e| &e.request).filter(|r| r.verb != Verb::Discover);
-        used.map(|r| (r.group.clone(), resource(r), r.verb)).collect()
+        let used = self.entries.iter().filter(|e| e.request.verb != Verb::Discover);
+        // An apply that makes the object needs the right to create it as well.
+        let made = |e: &&Entry| e.request.verb == Verb::Patch && e.code == 201;
+        let made = used.clone().filter(made).map(|e| (&e.request, Verb::Create));
+        let all = used.map(|e| (&e.request, e.request.verb)).chain(made);
+        all.map(|(r, verb)| (r.group.clone(), resource(r), verb)).collect()
     }
 }
 

@@ -44,7 +44,7 @@ const ROOMS: &[Room] = &[
     Room { name: "monitoring", imports: &["names", "api", "inject"], without: PURE },
     Room {
         name: "cluster",
-        imports: &["names", "api", "inject", "launch", "monitoring", "telemetry"],
+        imports: &["names", "api", "inject", "launch", "monitoring", "facts", "telemetry"],
         without: &[
             Words { what: "the clock", list: CALENDAR.list, but_in: &["cluster/observe.rs"] },
             ENVIRONMENT,
@@ -98,7 +98,7 @@ const ROOMS: &[Room] = &[
     Room { name: "telemetry", imports: &["names", "api"], without: &[CLIENT, CALENDAR, ENVIRONMENT] },
     Room {
         name: "cli",
-        imports: &["names", "api", "cluster", "controllers", "proxy", "facts", "telemetry"],
+        imports: &["names", "api", "cluster", "controllers", "monitoring", "proxy", "facts", "telemetry"],
         without: &[no("Kubernetes types", &["k8s_openapi"]), CALENDAR],
     },
     Room { name: "main", imports: &["cli"], without: &[KUBERNETES, CALENDAR, ASYNC] },

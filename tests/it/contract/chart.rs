@@ -245,7 +245,7 @@ fn the_operators_rights_are_the_same_in_both_forms_and_stay_small() {
     assert_eq!(cluster, namespaced);
     assert!(!cluster.is_empty());
     for (group, resource, verb) in &cluster {
-        assert_ne!(resource, "secrets");
+        assert!(resource != "secrets" || verb == "create", "no Secret is ever read");
         assert!(
             !group.contains('*') && !resource.contains('*') && !verb.contains('*'),
             "{group} {resource} {verb}"
@@ -263,7 +263,7 @@ fn the_operators_rights_are_the_same_in_both_forms_and_stay_small() {
             objects.iter().any(|o| o["kind"] == "RoleBinding" && o["metadata"]["namespace"] == namespace);
         assert!(found, "no rights in {namespace}");
     }
-    let records = |o: &&Value| triples(o).iter().any(|(_, r, v)| r == "configmaps" && v != "create");
+    let records = |o: &&Value| triples(o).iter().any(|(_, r, v)| r == "configmaps" && v == "update");
     let rules = objects.iter().filter(|o| o["kind"] == "Role").flat_map(|o| o["rules"].as_array().unwrap());
     for rule in rules.filter(records) {
         assert_eq!(rule["resourceNames"], json!([millrace::names::execution_ids::CONFIG_MAP]));
@@ -274,17 +274,18 @@ fn the_operators_rights_are_the_same_in_both_forms_and_stay_small() {
 fn every_right_has_its_reason_beside_it() {
     let rules = read("charts/millrace/templates/_rules.tpl");
     let lines: Vec<&str> = rules.lines().collect();
-    let rules = lines.windows(2).filter(|pair| pair[1].starts_with("- apiGroups"));
     let mut count = 0;
-    for pair in rules {
+    for pair in lines.windows(2).filter(|pair| pair[1].starts_with("- apiGroups")) {
         count += 1;
-        assert!(pair[0].starts_with("# "), "no reason above {}", pair[1]);
+        // Of several rules of one reason the first has it.
+        let follows = pair[0].starts_with("  verbs");
+        assert!(pair[0].starts_with("# ") || follows && count > 1, "no reason above {}", pair[1]);
     }
     assert!(count > 5);
 }
 
 #[test]
-fn people_get_three_roles_that_kubernetes_own_roles_include() {
+fn people_get_roles_that_kubernetes_own_roles_include() {
     let objects = render(&[]);
     let role = |name: &str| {
         let found = objects.iter().find(|o| o["kind"] == "ClusterRole" && o["metadata"]["name"] == name);
@@ -399,7 +400,7 @@ fn everything_on_makes_every_kind_and_uses_every_setting() {
     assert_eq!(text(container, "/image").split_once('@').unwrap().0, "example/millrace");
     assert_eq!(pod["spec"]["priorityClassName"], "system-cluster-critical");
     assert_eq!(pod["metadata"]["labels"]["example.org/e"], "f");
-    assert_eq!(container["env"].as_array().unwrap().len(), 3);
+    assert_eq!(container["env"].as_array().unwrap().len(), 4);
     assert_eq!(
         find(&objects, "ServiceMonitor").unwrap()["metadata"]["labels"]["release"],
         "kube-prometheus-stack"

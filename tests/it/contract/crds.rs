@@ -109,7 +109,8 @@ fn no_schema_uses_a_format_that_kubernetes_does_not_know() {
 #[test]
 fn every_field_of_ours_is_described_and_every_rule_says_what_to_do() {
     // Kubernetes' own types keep only short descriptions, so that the CRD stays small.
-    const EMBEDDED: [&str; 5] = [".podTemplate", ".env", ".envFrom", ".resources", ".conditions"];
+    const EMBEDDED: [&str; 7] =
+        [".podTemplate", ".env", ".envFrom", ".resources", ".conditions", ".tolerations", ".affinity"];
     for (plural, crd) in printed() {
         walk(schema_of(&crd), &plural, &mut |schema, path| {
             let embedded =

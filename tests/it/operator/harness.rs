@@ -8,6 +8,7 @@ use millrace::api::{
     Phase, TaskDefinition, TaskDefinitionSpec, TaskLaunch, TaskLaunchSpec, TaskLaunchStatus,
 };
 use millrace::controllers::{self, Settings};
+use millrace::monitoring::Installation;
 use millrace::telemetry::metrics::Metrics;
 use millrace::telemetry::readiness::Readiness;
 use serde_json::{Value, json};
@@ -89,6 +90,12 @@ impl World {
             instance: Some(name.to_owned()),
             concurrency: 16,
             clock: Arc::new(move || clock.with(|store| store.now())),
+            monitoring: Some(Installation {
+                proxy_image: "millrace:test".to_owned(),
+                operator_metrics: Some("millrace.millrace-system.svc:8080".to_owned()),
+                operator_namespace: HOME.to_owned(),
+                cluster_scope_namespaces: vec![HOME.to_owned()],
+            }),
         };
         let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
         let (stop, stopped) = oneshot::channel();

@@ -7,7 +7,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 use super::harness::{NS, World, refused};
-use crate::apiserver::{Fault, Record, Rule, Verb, WatchFault};
+use super::stacks::apply;
+use crate::apiserver::{Fault, Record, Rule, Store, Verb, WatchFault};
 use crate::contract::chart::chart_rules;
 
 /// Runs launches through everything that makes the operator call the API server.
@@ -35,7 +36,7 @@ async fn everything() -> Record {
             store.get("tasklaunches", NS, "is-refused").unwrap()["status"]["reason"] == reason::POD_REFUSED
         })
         .await;
-    world.server.with(crate::apiserver::Store::clear_admission);
+    world.server.with(Store::clear_admission);
 
     // The same warning about the same launch is counted up in its event.
     world.launch("waits", "hello");
@@ -81,12 +82,30 @@ async fn everything() -> Record {
     world.define("late", |_| ());
     world.job("is-early").await;
 
+    stacks(&world).await;
+
     // A successor takes the next block of execution ids.
     operator.stop().await;
     let _successor = world.operator();
     world.launch("is-next", "hello");
     world.job("is-next").await;
     world.server.record().by("operator")
+}
+
+/// A stack that has, and then has not, a part of every kind.
+async fn stacks(world: &World) {
+    let many = json!({"proxy": {"replicas": 2, "storage": {"onDelete": "Delete"}}});
+    apply(world, NS, "monitoring", &many);
+    let there =
+        |plural: &'static str, name: &'static str| move |store: &Store| store.get(plural, NS, name).is_some();
+    world.server.until("all is there", there("deployments", "grafana")).await;
+    world.quiet().await;
+    let off = json!({"prometheus": {"mode": "Disabled"}, "grafana": {"mode": "Disabled"}, "proxy": {"mode": "Disabled"}});
+    apply(world, NS, "monitoring", &off);
+    let gone =
+        |plural: &'static str, name: &'static str| move |store: &Store| store.get(plural, NS, name).is_none();
+    world.server.until("its volumes are gone", gone("persistentvolumeclaims", "data-metrics-proxy-0")).await;
+    world.quiet().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,318 @@
+//! Stacks: what is known of one, and how a plan for one is carried out.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::response::Status;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::apply::{delete_params, ignore, status_patch};
+use super::cache::{Cache, Cached, Name, SeenPart};
+use super::error::{Error, api_status};
+use crate::api::seen::{SeenMonitoring, label_of};
+use crate::api::task_monitoring::Mode;
+use crate::inject::exporters::Offer;
+use crate::monitoring::object::{Kind, Object, Part};
+use crate::monitoring::offer::{offer, port};
+use crate::monitoring::select::{Acceptance, Candidate, accept, choose};
+use crate::monitoring::{Answer, Gone, Installation, Outcome, StackMemory, StackPlan, StackSnapshot};
+use crate::names::{MANAGER, label};
+
+/// Bytes of a generated password: more than anybody can guess.
+const PASSWORD_BYTES: usize = 24;
+
+/// What stacks of all scopes have in common.
+#[derive(Clone, Default)]
+pub struct Monitoring {
+    /// The operator's settings.
+    pub installation: Arc<Installation>,
+    /// The caches of all scopes: a stack for the whole cluster may be in another one.
+    pub caches: Vec<Cache>,
+    memories: Arc<Mutex<HashMap<Name, (String, StackMemory)>>>,
+}
+
+impl Monitoring {
+    /// For these scopes.
+    pub fn new(installation: Installation, caches: Vec<Cache>) -> Self {
+        Self { installation: Arc::new(installation), caches, memories: Arc::default() }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let of = |cache: &Cache| cache.lock().stacks.all().map(|(n, s)| candidate(n, s)).collect::<Vec<_>>();
+        self.caches.iter().flat_map(of).collect()
+    }
+
+    /// What the stack that watches `namespace` offers.
+    pub fn offer(&self, namespace: &str) -> Option<Offer> {
+        let all = self.candidates();
+        let chosen = choose(namespace, &all, &self.installation.cluster_scope_namespaces)?;
+        let name = Name::new(chosen.namespace.as_str(), chosen.name.as_str());
+        self.caches.iter().find_map(|cache| {
+            let seen = cache.lock();
+            let (_, stack) = seen.stacks.all().find(|(n, _)| **n == name)?;
+            let spec = stack.spec.as_result().ok()?;
+            Some(offer(&name.name, &name.namespace, spec, seen.stacks.ready_proxies(&name)))
+        })
+    }
+
+    fn memory(&self, name: &Name, uid: &str) -> StackMemory {
+        let all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(name).filter(|(whose, _)| whose == uid).map(|(_, memory)| memory.clone()).unwrap_or_default()
+    }
+
+    fn remember(&self, name: &Name, uid: &str, key: (Kind, String), answer: Answer) {
+        let mut memory = self.memory(name, uid);
+        memory.answers.insert(key, answer);
+        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(name.clone(), (uid.to_owned(), memory));
+    }
+
+    fn forget(&self, name: &Name) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+fn candidate(name: &Name, stack: &SeenMonitoring) -> Candidate {
+    Candidate {
+        created: stack.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+        cluster: stack.spec.as_result().is_ok_and(|spec| Candidate::is_cluster(spec.scope)),
+        going: stack.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+impl Cluster {
+    /// All that is known about a stack; `None` if there is none of that name.
+    pub fn observe_stack(&self, name: &Name) -> Option<StackSnapshot> {
+        let seen = self.cache.lock();
+        let found = seen.stacks.all().find(|(n, _)| *n == name).map(|(_, stack)| stack.clone());
+        let Some(stack) = found else {
+            drop(seen);
+            let elsewhere = |cache: &Cache| cache.lock().stacks.all().any(|(n, _)| n == name);
+            if !self.monitoring.caches.iter().any(elsewhere) {
+                self.monitoring.forget(name);
+                self.facts.forget(&name.to_string());
+            }
+            return None;
+        };
+        let owned = seen.stacks.parts_of(name);
+        let pods = seen.stacks.pods_of(name);
+        drop(seen);
+        let one = candidate(name, &stack);
+        let namespace = (!one.cluster).then_some(name.namespace.as_str());
+        let filters = self.monitoring.caches.iter().flat_map(|cache| cache.lock().filters(namespace));
+        let filters = filters.collect();
+        let allowed = &self.monitoring.installation.cluster_scope_namespaces;
+        let acceptance = accept(&one, &self.monitoring.candidates(), allowed);
+        let uid = stack.metadata.uid.clone().unwrap_or_default();
+        let series_per_run = self.facts.series_per_run(&name.to_string());
+        Some(StackSnapshot {
+            now: (self.clock)(),
+            memory: self.monitoring.memory(name, &uid),
+            installation: self.monitoring.installation.clone(),
+            stack,
+            acceptance,
+            owned,
+            pods,
+            filters,
+            series_per_run,
+        })
+    }
+
+    /// Follows what arrives in the stack's proxies.
+    pub fn follow_facts(&self, name: &Name, s: &StackSnapshot) {
+        let is_managed = s.stack.spec.as_result().is_ok_and(|spec| spec.proxy.mode == Mode::Managed);
+        if s.acceptance != Acceptance::Accepted || !is_managed {
+            return self.facts.forget(&name.to_string());
+        }
+        // One that is being ended takes metrics, and answers, until it is gone.
+        let proxies = s.pods.iter().filter(|pod| {
+            label_of(&pod.metadata, label::APP_COMPONENT) == Some(Part::Proxy.name())
+                && !matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+        });
+        let port = u16::try_from(port::HTTP).unwrap_or_default();
+        let addresses = proxies.filter_map(|pod| Some(SocketAddr::new(pod.status.pod_ip?, port)));
+        self.facts.follow(&name.to_string(), &addresses.collect::<Vec<_>>());
+    }
+
+    /// Carries a stack's plan out. What the API server refuses is remembered and harms nothing else; an answer that
+    /// never came is an error, after everything was tried.
+    pub async fn apply_stack(
+        &self,
+        name: &Name,
+        s: &StackSnapshot,
+        plan: &StackPlan,
+    ) -> Result<usize, Error> {
+        let uid = s.stack.metadata.uid.clone().unwrap_or_default();
+        let (mut written, mut failed) = (0, None);
+        for object in &plan.apply {
+            match self.apply_object(name, &uid, object).await {
+                Ok(outcome) => {
+                    written += 1;
+                    let answer = Answer { at: s.now, digest: object.digest().to_owned(), outcome };
+                    self.monitoring.remember(name, &uid, object.key(), answer);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        for gone in &plan.delete {
+            match self.delete_object(name, gone).await {
+                Ok(()) => written += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(written), Err)
+    }
+
+    /// Writes what we say about a stack.
+    pub async fn write_stack_status(
+        &self,
+        name: &Name,
+        s: &StackSnapshot,
+        plan: &StackPlan,
+    ) -> Result<bool, Error> {
+        let Some(status) = &plan.status else { return Ok(false) };
+        let api: Api<SeenMonitoring> = Api::namespaced(self.client.clone(), &name.namespace);
+        let over = s.stack.metadata.resource_version.clone().unwrap_or_default();
+        let before = s.stack.status.as_result().cloned().unwrap_or_default();
+        let patch = status_patch(&over, json!(before), json!(status));
+        let result = api.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        match result {
+            Ok(written) => {
+                SeenMonitoring::take(&mut self.cache.lock(), Event::Apply(written));
+            }
+            Err(e) if api_status(&e).is_some_and(|status| status.code == 404) => return Ok(false),
+            Err(e) => return Err(Error::request("patch", format!("status of TaskMonitoring {name}"), e)),
+        }
+        for warning in &plan.warnings {
+            self.events.warn(&s.stack.object_ref(&()), "Monitoring", warning).await;
+        }
+        Ok(true)
+    }
+
+    fn objects(&self, namespace: &str, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
+    }
+
+    /// One object. A watch tells what is ours; what it does not tell is looked at before it is written for the first
+    /// time, since an apply would take over what is somebody else's.
+    async fn apply_object(&self, stack: &Name, uid: &str, object: &Object) -> Result<Outcome, Error> {
+        let api = self.objects(&stack.namespace, object.kind);
+        let what = || format!("{} {}/{}", object.kind.name(), stack.namespace, object.name);
+        if object.kind == Kind::Secret {
+            return outcome(self.create_secret(&api, object).await)
+                .map_err(|e| Error::request("create", what(), e));
+        }
+        let is_known = self.is_ours(stack, uid, object);
+        if !is_known {
+            match api.get_opt(&object.name).await {
+                Ok(None) => {}
+                Ok(Some(found)) if belongs(&found, stack, uid) => {}
+                Ok(Some(found)) => return Ok(Outcome::Foreign(owner_of(&found))),
+                Err(e) => return outcome(Err(e)).map_err(|e| Error::request("get", what(), e)),
+            }
+        }
+        let params = PatchParams { force: is_known, ..PatchParams::apply(MANAGER) };
+        match api.patch(&object.name, &params, &Patch::Apply(&object.body)).await {
+            Ok(written) => {
+                let version = written.resource_version().unwrap_or_default();
+                if object.kind.is_watched() {
+                    let event = Event::Apply(SeenPart::new(written));
+                    self.cache.lock().stacks.take_part(object.kind, event);
+                }
+                Ok(Outcome::Taken(version))
+            }
+            Err(e) => outcome(Err(e)).map_err(|e| Error::request("apply", what(), e)),
+        }
+    }
+
+    fn is_ours(&self, stack: &Name, uid: &str, object: &Object) -> bool {
+        let parts = self.cache.lock().stacks.parts_of(stack);
+        parts.get(&object.key()).is_some_and(|live| {
+            let found: Result<DynamicObject, _> = serde_json::from_value(live.as_ref().clone());
+            found.is_ok_and(|found| belongs(&found, stack, uid))
+        })
+    }
+
+    /// Made once; what is there already, from before or by the user, is used as it is.
+    async fn create_secret(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Object,
+    ) -> Result<DynamicObject, kube::Error> {
+        let mut secret: DynamicObject =
+            serde_json::from_value(object.body.clone()).map_err(kube::Error::SerdeError)?;
+        if let Some(data) = secret.data.get_mut("stringData").and_then(Value::as_object_mut) {
+            data.extend(object.random.iter().map(|key| ((*key).to_owned(), json!(password()))));
+        }
+        match api.create(&PostParams::default(), &secret).await {
+            Err(e) if api_status(&e).is_some_and(Status::is_already_exists) => Ok(secret),
+            other => other,
+        }
+    }
+
+    async fn delete_object(&self, stack: &Name, gone: &Gone) -> Result<(), Error> {
+        let api = self.objects(&stack.namespace, gone.kind);
+        let result = api.delete(&gone.name, &delete_params(&gone.uid, None)).await;
+        ignore(result, &[404, 409]).map_err(|e| {
+            Error::request("delete", format!("{} {}/{}", gone.kind.name(), stack.namespace, gone.name), e)
+        })
+    }
+}
+
+/// How the API server calls a kind.
+pub fn resource(kind: Kind) -> ApiResource {
+    let (group, version, name, plural) = kind.api();
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version(),
+        kind: name.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+/// Ours by owner; a volume that is to stay has none and says by its label whose it is.
+fn belongs(found: &DynamicObject, stack: &Name, uid: &str) -> bool {
+    let owners = found.metadata.owner_references.iter().flatten();
+    let by_owner = || owners.clone().any(|owner| owner.uid == uid);
+    let is_volume = found.types.as_ref().is_some_and(|t| t.kind == Kind::PersistentVolumeClaim.name());
+    let by_label = || label_of(&found.metadata, label::MONITORING) == Some(stack.name.as_str());
+    by_owner() || is_volume && owners.clone().next().is_none() && by_label()
+}
+
+fn owner_of(found: &DynamicObject) -> String {
+    let owner = found.metadata.owner_references.iter().flatten().next();
+    owner.map_or_else(|| "somebody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name))
+}
+
+/// What an answer means. An error stays one only if it says nothing about the object.
+fn outcome(result: Result<DynamicObject, kube::Error>) -> Result<Outcome, kube::Error> {
+    match result {
+        Ok(written) => Ok(Outcome::Taken(written.resource_version().unwrap_or_default())),
+        Err(error) => match api_status(&error).map(|status| (status.code, status)) {
+            // The object was asked for by name: what is not found is the kind, or its namespace.
+            Some((404, _)) => Ok(Outcome::KindMissing),
+            Some((400 | 403 | 413 | 422, status)) => Ok(Outcome::Refused(status.message.clone())),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Letters and digits that nobody can guess.
+fn password() -> String {
+    let mut bytes = [0; PASSWORD_BYTES];
+    // Without random numbers there is no TLS either: the process could not have come so far.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::error!("no random numbers: the password is empty, which Grafana refuses");
+        return String::new();
+    }
+    base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes)
+}

@@ -3,22 +3,22 @@
 # Needs demo. Nothing is touched before the user has agreed.
 
 up_current() {
-  local repository=localhost tar
+  local repository=localhost local=0 tar
   [[ $(uname -s) == Linux ]] || die "the images can be built on Linux only; the chart and Dockerfile work anywhere: see docs/install.md"
   need "${BUILD_NEEDS[@]}"
   need_go
   need_rust
   need_cluster
   provider
-  ask "Install Millrace (namespaces $SYSTEM and $NAMESPACE, the kinds of millrace.dev) and run 6 tasks"
+  ask "Install Millrace (namespaces $SYSTEM and $NAMESPACE, the kinds of millrace.dev) with Prometheus and Grafana, and run 6 tasks"
   if [[ $PROVIDER == node ]]; then build node; else build; fi
   case $PROVIDER in
-  node) "$HERE/cluster" load "${IMAGES[@]}" "${NODE_IMAGES[@]}" ;;
+  node) local=1 && "$HERE/cluster" load "${IMAGES[@]}" "${NODE_IMAGES[@]}" ;;
   minikube) for tar in "${IMAGES[@]}"; do step "Load ${tar##*/} into minikube" "20 s" minikube -p "$CLUSTER_NAME" image load "$tar"; done ;;
   kind) for tar in "${IMAGES[@]}"; do step "Load ${tar##*/} into kind" "10 s" kind load image-archive "$tar" --name "$CLUSTER_NAME"; done ;;
   registry) repository=${IMAGE_REPOSITORY%/} && push ;;
   esac
-  journey "$repository"
+  journey "$repository" $local
   say ""
   say "To look around:   kubectl -n $NAMESPACE get tasklaunches -w"
   say "To remove it all: make demo-down CLUSTER=current"
@@ -34,7 +34,7 @@ down_current() {
   done
   # With the kinds would go every definition and launch of the cluster.
   kubectl get --ignore-not-found -f "$CHECKOUT/crds" -o name | grep -q . || return 0
-  others=$(kubectl get taskdefinitions,tasklaunches -A -o name) ||
+  others=$(kubectl get taskdefinitions,tasklaunches,taskmonitorings -A -o name) ||
     { say "the kinds of millrace.dev stay: it could not be seen who uses them"; return; }
   [[ -z $others ]] || { say "the kinds of millrace.dev stay: other namespaces use them"; return; }
   kubectl delete --ignore-not-found -f "$CHECKOUT/crds"

@@ -24,6 +24,7 @@ mod crashes;
 mod examples;
 mod history;
 mod jobs;
+mod monitoring;
 mod outcomes;
 mod parents;
 mod refusals;

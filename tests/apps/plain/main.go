@@ -26,6 +26,7 @@ func main() {
 	ignoreTerm := f.Bool("ignore-term", false, "ignore SIGTERM")
 	eatMiB := f.Int("eat-memory", 0, "MiB to allocate and write to after the run")
 	push := f.String("push", "", "exposition text to send to $MILLRACE_PUSH_URL after the run")
+	pushWithin := f.Duration("push-within", 0, "how long to try again to send it")
 	if err := parse(f, os.Args[1:]); err != nil {
 		exit(2)
 	}
@@ -36,7 +37,7 @@ func main() {
 		check(os.WriteFile(*messageFile, []byte(*message), 0o644))
 	}
 	if *push != "" {
-		check(send(os.Getenv("MILLRACE_PUSH_URL"), *push))
+		check(sendWithin(*pushWithin, os.Getenv("MILLRACE_PUSH_URL"), *push))
 	}
 	eat(*eatMiB)
 	if *failBefore != "" {
@@ -123,6 +124,19 @@ func eat(mib int) {
 	}
 }
 
+// sendWithin tries again as `curl --retry` does: a door may be closed for a moment.
+func sendWithin(d time.Duration, url, body string) error {
+	end := time.Now().Add(d)
+	for {
+		err := send(url, body)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		fmt.Println("not pushed:", err)
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
 func send(url, body string) error {
 	// "\n" can be given as two characters, as command lines have no line ends.
 	text := strings.TrimSuffix(strings.ReplaceAll(body, `\n`, "\n"), "\n") + "\n"
@@ -133,6 +147,9 @@ func send(url, body string) error {
 	}
 	defer r.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(r.Body, 1000))
+	if r.StatusCode >= 500 {
+		return fmt.Errorf("%s %s", r.Status, strings.TrimSpace(string(answer)))
+	}
 	fmt.Println("pushed:", r.Status, strings.TrimSpace(string(answer)))
 	return nil
 }

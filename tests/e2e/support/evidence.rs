@@ -3,10 +3,11 @@
 use super::command::kubectl;
 use super::operator;
 
-/// Prints launches, Jobs, pods, events and the end of the operator's log.
+/// Prints launches, the stack, Jobs, pods, events and the end of the operator's log.
 pub async fn print(namespace: &str) {
     let n = namespace;
     show(&["get", "tasklaunches,taskdefinitions", "-n", n, "-o", "yaml"], 300).await;
+    show(&["get", "taskmonitorings,statefulsets", "-n", n, "-o", "yaml"], 200).await;
     show(&["get", "jobs,pods", "-n", n, "-o", "wide", "--show-labels"], 80).await;
     show(
         &["get", "pods", "-n", n, "-o", "jsonpath={range .items[*]}{.metadata.name} {.status}{\"\\n\"}{end}"],

@@ -9,6 +9,7 @@ pub mod recorder;
 pub mod run;
 pub mod scrape;
 pub mod space;
+pub mod stack;
 
 pub use run::{End, Run};
 pub use space::{Space, alone, beside};

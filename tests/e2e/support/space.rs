@@ -17,7 +17,7 @@ use super::recorder::Recorder;
 use super::{Run, evidence, operator, run};
 
 /// Longest a test may take, its turn not counted.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(8);
 
 /// What a test works with.
 pub struct Space {

@@ -35,7 +35,9 @@ where
     T: Cached + Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     T: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let kind = T::kind(&()).into_owned();
+    // Pods are watched twice: of launches and of stacks.
+    let of = selector.map_or_else(String::new, |selector| format!(" with {selector}"));
+    let kind = format!("{}{of}", T::kind(&()));
     let what = namespace.as_ref().map_or_else(|| kind.clone(), |ns| format!("{kind} in namespace {ns}"));
     feed.readiness.wait_for(&what, "first list");
     let api: Api<T> = match &namespace {

@@ -79,6 +79,10 @@ pub struct Operator {
     /// Namespaces whose TaskMonitorings may be for the whole cluster, separated by commas. Default: the operator's.
     #[arg(long, env = "MILLRACE_CLUSTER_SCOPE_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
     cluster_scope_namespaces: Option<Vec<String>>,
+    /// Looks after ServiceMonitors, PrometheusRules and GrafanaDashboards that are left from before: the operator's role
+    /// allows it.
+    #[arg(long, env = "MILLRACE_INTEGRATIONS", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
+    integrations: bool,
     /// Name of this process in events.
     #[arg(long, env = "HOSTNAME", hide = true)]
     instance: Option<String>,
@@ -147,6 +151,7 @@ async fn operate(options: Operator) -> Result<(), String> {
         operator_metrics: options.metrics_address.filter(|address| !address.is_empty()),
         operator_namespace: home.clone(),
         cluster_scope_namespaces: namespaces(&cluster_scope),
+        integrations: options.integrations,
     };
     let settings = Settings {
         namespaces: namespaces(&options.watch_namespaces),

@@ -168,6 +168,16 @@ impl Cluster {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
+        for key in &plan.strays {
+            match self.sweep(name, &uid, key).await {
+                Ok(deleted) => {
+                    written += usize::from(deleted);
+                    let answer = Answer { at: s.now, digest: String::new(), outcome: Outcome::Absent };
+                    self.monitoring.remember(name, &uid, key.clone(), answer);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
         failed.map_or(Ok(written), Err)
     }
 
@@ -256,6 +266,31 @@ impl Cluster {
             Err(e) if api_status(&e).is_some_and(Status::is_already_exists) => Ok(secret),
             other => other,
         }
+    }
+
+    /// Deletes what is the stack's under a name that no watch shows. Whether there was something.
+    async fn sweep(&self, stack: &Name, uid: &str, (kind, name): &(Kind, String)) -> Result<bool, Error> {
+        let what = || format!("{} {}/{name}", kind.name(), stack.namespace);
+        let found = match self.objects(&stack.namespace, *kind).get_opt(name).await {
+            Ok(found) => found,
+            Err(e) => match api_status(&e).map(|status| status.code) {
+                // The cluster does not know the kind.
+                Some(404) => None,
+                Some(403) => {
+                    tracing::warn!(object = what(), "may not look whether it is left from before: delete it by hand");
+                    None
+                }
+                _ => return Err(Error::request("get", what(), e)),
+            },
+        };
+        let is_ours = |found: &DynamicObject| {
+            belongs(found, stack, uid)
+                && label_of(&found.metadata, label::MONITORING) == Some(stack.name.as_str())
+        };
+        let Some(found) = found.filter(is_ours) else { return Ok(false) };
+        let gone = Gone { kind: *kind, name: name.clone(), uid: found.uid().unwrap_or_default() };
+        self.delete_object(stack, &gone).await?;
+        Ok(true)
     }
 
     async fn delete_object(&self, stack: &Name, gone: &Gone) -> Result<(), Error> {

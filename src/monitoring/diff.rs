@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::object::{Kind, Object, Part};
-use super::{ASK_AGAIN, Answer, Gone, Outcome, Stack, StackSnapshot, UNWATCHED, quantity};
+use super::{
+    ASK_AGAIN, Answer, Gone, Outcome, Stack, StackSnapshot, UNWATCHED, grafana, prometheus, quantity,
+};
 use crate::api::seen::SeenStackPod;
 use crate::api::seen::label_of;
 use crate::names::{annotation, label};
@@ -31,7 +33,8 @@ fn is_to_be_written(s: &StackSnapshot, stack: &Stack<'_>, object: &Object) -> bo
             Some(live) => version_of(live) != Some(version) && differs(live, object),
             None => true,
         },
-        None => live.is_none_or(|live| differs(live, object)),
+        // It was looked for when it was not wanted.
+        Some((Outcome::Absent, _)) | None => live.is_none_or(|live| differs(live, object)),
     }
 }
 
@@ -200,4 +203,17 @@ pub fn orphans(s: &StackSnapshot, stack: &Stack<'_>, wanted: &[Object]) -> Vec<G
         .collect();
     gone.sort_by(|a, b| (b.kind, &a.name).cmp(&(a.kind, &b.name)));
     gone
+}
+
+/// What may be left of the stack among kinds that are not watched: all that it could have there, but for what is wanted
+/// and what this process has looked for already.
+pub fn strays(s: &StackSnapshot, stack: &Stack<'_>, wanted: &[Object]) -> Vec<(Kind, String)> {
+    if !stack.installation.integrations {
+        return Vec::new();
+    }
+    let is_absent = |key: &(Kind, String)| {
+        s.memory.answers.get(key).is_some_and(|answer| answer.outcome == Outcome::Absent)
+    };
+    let all = prometheus::unwatched(stack).into_iter().chain(grafana::unwatched(stack));
+    all.filter(|key| !is_absent(key) && wanted.iter().all(|object| object.key() != *key)).collect()
 }

@@ -22,6 +22,8 @@ const USER: i64 = 472;
 const PORT: &str = "http-grafana";
 /// Name of the ConfigMap with dashboards.
 const DASHBOARDS: &str = "grafana-dashboards";
+/// Files of dashboards: tasks and the operator from Prometheus, tasks from InfluxDB.
+const FILES: [&str; 3] = ["tasks.json", "millrace.json", "tasks-influxdb.json"];
 
 /// All objects of Grafana.
 pub(super) fn build(stack: &Stack<'_>) -> Vec<Object> {
@@ -35,14 +37,15 @@ pub(super) fn build(stack: &Stack<'_>) -> Vec<Object> {
 
 /// The dashboards of the stack: file name and JSON text.
 fn dashboards(stack: &Stack<'_>) -> BTreeMap<&'static str, String> {
+    let [tasks, operator, influxdb] = FILES;
     let mut all = BTreeMap::new();
     let prometheus = stack.spec.prometheus.mode != Mode::Disabled;
     if prometheus {
-        all.insert("tasks.json", dashboards::tasks_prometheus());
-        all.insert("millrace.json", dashboards::operator());
+        all.insert(tasks, dashboards::tasks_prometheus());
+        all.insert(operator, dashboards::operator());
     }
     if stack.spec.influxdb.mode != Mode::Disabled {
-        all.insert("tasks-influxdb.json", dashboards::tasks_influxdb(!prometheus));
+        all.insert(influxdb, dashboards::tasks_influxdb(!prometheus));
     }
     all
 }
@@ -292,9 +295,18 @@ fn for_others(stack: &Stack<'_>, external: &GrafanaExternal) -> Vec<Object> {
                 if let Some(folder) = &external.folder {
                     set(&mut spec, &["folder"], json!(folder));
                 }
-                let name = format!("millrace-{}-{}", stack.name, file.trim_end_matches(".json"));
-                Object::new(part, Kind::GrafanaDashboard, name, json!({"spec": spec}))
+                Object::new(part, Kind::GrafanaDashboard, name_of(stack, file), json!({"spec": spec}))
             })
             .collect(),
     }
+}
+
+/// All objects that it can have of kinds that are not watched.
+pub(super) fn unwatched(stack: &Stack<'_>) -> Vec<(Kind, String)> {
+    FILES.map(|file| (Kind::GrafanaDashboard, name_of(stack, file))).into()
+}
+
+/// Of the resource that carries a dashboard.
+fn name_of(stack: &Stack<'_>, file: &str) -> String {
+    format!("millrace-{}-{}", stack.name, file.trim_end_matches(".json"))
 }

@@ -68,7 +68,7 @@ fn refused(s: &StackSnapshot, stack: &Stack<'_>, own: &[&Object]) -> Option<Said
         }
         let (kind, name) = (object.kind.name(), &object.name);
         match &answer.outcome {
-            Outcome::Taken(_) => None,
+            Outcome::Taken(_) | Outcome::Absent => None,
             // A Secret that is there is used, whosever it is.
             Outcome::Foreign(_) if object.kind == Kind::Secret => None,
             Outcome::Foreign(owner) => {

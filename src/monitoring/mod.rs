@@ -50,6 +50,8 @@ pub struct Installation {
     pub operator_namespace: String,
     /// Namespaces whose stacks may be for the whole cluster.
     pub cluster_scope_namespaces: Vec<String>,
+    /// Whether the operator may look after kinds of other operators.
+    pub integrations: bool,
 }
 
 /// All that a decision depends on.
@@ -117,6 +119,8 @@ pub enum Outcome {
     KindMissing,
     /// It was refused, with this sentence.
     Refused(String),
+    /// Nothing of the stack is there under that name.
+    Absent,
 }
 
 /// What is to be done, in this order.
@@ -126,6 +130,8 @@ pub struct StackPlan {
     pub apply: Vec<Object>,
     /// Delete these: the stack's own that are no longer wanted.
     pub delete: Vec<Gone>,
+    /// Look for these, which no watch shows, and delete what is the stack's.
+    pub strays: Vec<(Kind, String)>,
     /// Write this status.
     pub status: Option<Box<TaskMonitoringStatus>>,
     /// Publish these, once the status is written.
@@ -183,14 +189,14 @@ pub fn decide(s: &StackSnapshot) -> StackPlan {
         filters: &s.filters,
     };
     if let Acceptance::Refused(reason, sentence) = &s.acceptance {
-        let delete = diff::orphans(s, &stack, &[]);
-        return StackPlan { delete, ..status::refuse(s, reason, sentence) };
+        let (delete, strays) = (diff::orphans(s, &stack, &[]), diff::strays(s, &stack, &[]));
+        return StackPlan { delete, strays, ..status::refuse(s, reason, sentence) };
     }
     let wanted = build(&stack);
     let apply = diff::differing(s, &stack, &wanted);
-    let delete = diff::orphans(s, &stack, &wanted);
+    let (delete, strays) = (diff::orphans(s, &stack, &wanted), diff::strays(s, &stack, &wanted));
     let told = status::told(s, &stack, &wanted, !apply.is_empty());
-    StackPlan { apply, delete, ..told }
+    StackPlan { apply, delete, strays, ..told }
 }
 
 /// All objects of a stack, in the order in which they are applied.

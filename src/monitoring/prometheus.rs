@@ -162,6 +162,11 @@ fn of_the_prometheus_operator(stack: &Stack<'_>, external: &PrometheusExternal) 
     all
 }
 
+/// All objects that it can have of kinds that are not watched.
+pub(super) fn unwatched(stack: &Stack<'_>) -> Vec<(Kind, String)> {
+    [Kind::ServiceMonitor, Kind::PrometheusRule].map(|kind| (kind, name_of(stack))).into()
+}
+
 /// Others look at these objects beside many more: the name tells whose they are.
 fn name_of(stack: &Stack<'_>) -> String {
     format!("millrace-{}", stack.name)

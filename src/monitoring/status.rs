@@ -91,7 +91,7 @@ fn next(s: &StackSnapshot, wanted: &[Object]) -> Option<std::time::Duration> {
         let answer = s.memory.answers.get(&object.key()).filter(|a| a.digest == object.digest());
         let secret = object.kind == Kind::Secret;
         answer.is_some_and(|answer| match answer.outcome {
-            Outcome::Taken(_) => false,
+            Outcome::Taken(_) | Outcome::Absent => false,
             Outcome::Foreign(_) => !secret,
             Outcome::KindMissing | Outcome::Refused(_) => true,
         })

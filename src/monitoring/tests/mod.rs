@@ -28,6 +28,7 @@ fn installation() -> Installation {
         operator_metrics: Some("millrace.millrace-system.svc:8080".to_owned()),
         operator_namespace: "millrace-system".to_owned(),
         cluster_scope_namespaces: Vec::new(),
+        integrations: true,
     }
 }
 
@@ -96,6 +97,10 @@ fn carry_out(s: &mut StackSnapshot, plan: &StackPlan) {
         let live = s.owned.remove(&(gone.kind, gone.name.clone())).unwrap();
         assert_eq!(live["metadata"]["uid"], json!(gone.uid));
     }
+    for key in &plan.strays {
+        let answer = Answer { at: s.now, digest: String::new(), outcome: Outcome::Absent };
+        s.memory.answers.insert(key.clone(), answer);
+    }
     if let Some(status) = &plan.status {
         let stack = SeenMonitoring { status: Guarded::Read((**status).clone()), ..(*s.stack).clone() };
         s.stack = Arc::new(stack);
@@ -106,7 +111,8 @@ fn carry_out(s: &mut StackSnapshot, plan: &StackPlan) {
 fn settle(s: &mut StackSnapshot) {
     for _ in 0..5 {
         let plan = decide(s);
-        if plan.apply.is_empty() && plan.delete.is_empty() && plan.status.is_none() {
+        let to_do = (plan.apply.len(), plan.delete.len(), plan.strays.len());
+        if to_do == (0, 0, 0) && plan.status.is_none() {
             return;
         }
         carry_out(s, &plan);

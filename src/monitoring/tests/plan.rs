@@ -152,6 +152,36 @@ fn kinds_of_other_operators_are_looked_at_from_time_to_time() {
 }
 
 #[test]
+fn what_no_watch_shows_is_looked_for_once_where_it_is_not_wanted() {
+    let strays = |s: &StackSnapshot| -> Vec<String> {
+        decide(s).strays.iter().map(|(kind, name)| format!("{kind:?}/{name}")).collect()
+    };
+    let monitors = ["ServiceMonitor/millrace-monitoring", "PrometheusRule/millrace-monitoring"];
+    let dashboards =
+        ["tasks", "millrace", "tasks-influxdb"].map(|d| format!("GrafanaDashboard/millrace-monitoring-{d}"));
+    let mut s = fresh(&external());
+    assert_eq!(strays(&s), dashboards);
+    settle(&mut s);
+    assert!(strays(&s).is_empty());
+    change(&mut s, &json!({}));
+    assert_eq!(strays(&s), monitors);
+    settle(&mut s);
+    assert!(strays(&s).is_empty());
+    // Nobody can tell what was there before this process.
+    s.memory.answers.clear();
+    assert_eq!(strays(&s).len(), monitors.len() + dashboards.len());
+    // Wanted again, it is written.
+    settle(&mut s);
+    change(&mut s, &external());
+    assert!(names(&s).contains(&monitors[0].to_owned()));
+    settle(&mut s);
+    s.acceptance = Acceptance::Refused(reason::CONFLICT, "another is older".to_owned());
+    assert_eq!(strays(&s), monitors);
+    Arc::make_mut(&mut s.installation).integrations = false;
+    assert!(strays(&s).is_empty(), "it may not look");
+}
+
+#[test]
 fn the_secret_is_made_once_and_again_where_it_is_missed() {
     let key = (Kind::Secret, "grafana".to_owned());
     let wanted = |s: &StackSnapshot| decide(s).apply.iter().any(|o| o.kind == Kind::Secret);

@@ -58,7 +58,17 @@ pub(super) const CASES: [(&str, &[&str]); 4] = [
 /// What the chart lets the operator do, as (API group, resource, verb); the core group is "". `namespaced` is the
 /// form with Roles.
 pub fn chart_rules(namespaced: bool) -> BTreeSet<(String, String, String)> {
-    let objects = render(if namespaced { CASES[1].1 } else { CASES[0].1 });
+    rules_of(if namespaced { CASES[1].1 } else { CASES[0].1 })
+}
+
+/// What it may do besides with `monitoring.integrations`.
+pub fn integration_rules() -> BTreeSet<(String, String, String)> {
+    let all = rules_of(&["--set", "monitoring.integrations=true"]);
+    all.difference(&chart_rules(false)).cloned().collect()
+}
+
+fn rules_of(args: &[&str]) -> BTreeSet<(String, String, String)> {
+    let objects = render(args);
     let mut allowed = BTreeSet::new();
     for object in bound_roles(&objects) {
         for rule in object["rules"].as_array().unwrap() {

@@ -83,6 +83,24 @@ impl World {
 
     /// An operator whose requests are recorded under `name`.
     pub(super) fn operator_as(&self, name: &str, namespaces: &[&str]) -> Running {
+        self.operator_with(name, namespaces, |_| ())
+    }
+
+    /// Likewise, with other settings for stacks.
+    pub(super) fn operator_with(
+        &self,
+        name: &str,
+        namespaces: &[&str],
+        change: impl FnOnce(&mut Installation),
+    ) -> Running {
+        let mut installation = Installation {
+            proxy_image: "millrace:test".to_owned(),
+            operator_metrics: Some("millrace.millrace-system.svc:8080".to_owned()),
+            operator_namespace: HOME.to_owned(),
+            cluster_scope_namespaces: vec![HOME.to_owned()],
+            integrations: false,
+        };
+        change(&mut installation);
         let clock = self.server.clone();
         let settings = Settings {
             namespaces: namespaces.iter().map(ToString::to_string).collect(),
@@ -90,12 +108,7 @@ impl World {
             instance: Some(name.to_owned()),
             concurrency: 16,
             clock: Arc::new(move || clock.with(|store| store.now())),
-            monitoring: Some(Installation {
-                proxy_image: "millrace:test".to_owned(),
-                operator_metrics: Some("millrace.millrace-system.svc:8080".to_owned()),
-                operator_namespace: HOME.to_owned(),
-                cluster_scope_namespaces: vec![HOME.to_owned()],
-            }),
+            monitoring: Some(installation),
         };
         let (metrics, readiness) = (Arc::new(Metrics::default()), Arc::new(Readiness::default()));
         let (stop, stopped) = oneshot::channel();

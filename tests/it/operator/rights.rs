@@ -7,9 +7,9 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 use super::harness::{NS, World, refused};
-use super::stacks::apply;
+use super::stacks::{FOREIGN, apply, install_foreign, with_foreign};
 use crate::apiserver::{Fault, Record, Rule, Store, Verb, WatchFault};
-use crate::contract::chart::chart_rules;
+use crate::contract::chart::{chart_rules, integration_rules};
 
 /// Runs launches through everything that makes the operator call the API server.
 async fn everything() -> Record {
@@ -108,14 +108,15 @@ async fn stacks(world: &World) {
     world.quiet().await;
 }
 
+/// What a role must allow: API group, resource, verb.
+fn permissions(record: &Record) -> BTreeSet<(String, String, String)> {
+    let all = record.permissions().into_iter();
+    all.map(|(group, resource, verb)| (group, resource, verb.as_str().to_owned())).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_roles_allow_exactly_what_is_called() {
-    let called: BTreeSet<(String, String, String)> = everything()
-        .await
-        .permissions()
-        .into_iter()
-        .map(|(group, resource, verb)| (group, resource, verb.as_str().to_owned()))
-        .collect();
+    let called = permissions(&everything().await);
     for namespaced in [false, true] {
         let allowed = chart_rules(namespaced);
         let missing: Vec<_> = called.difference(&allowed).collect();
@@ -125,4 +126,19 @@ async fn the_roles_allow_exactly_what_is_called() {
             "namespaced {namespaced}: missing {missing:?}, never used {needless:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_do_those_for_the_kinds_of_other_operators() {
+    let world = World::new();
+    install_foreign(&world);
+    let _operator = world.operator_with("operator", &[], |installation| installation.integrations = true);
+    let all = |store: &Store| FOREIGN.map(|(_, _, plural)| store.all(plural).len());
+    apply(&world, NS, "monitoring", &with_foreign());
+    world.server.until("all are there", |store| all(store) == [1, 1, 2]).await;
+    apply(&world, NS, "monitoring", &json!({}));
+    world.server.until("all are gone", |store| all(store) == [0, 0, 0]).await;
+    let record = world.server.record().by("operator");
+    let called = record.filter(|entry| FOREIGN.iter().any(|(_, _, plural)| entry.request.is_on(plural)));
+    assert_eq!(permissions(&called), integration_rules());
 }

@@ -8,7 +8,7 @@ use millrace::names::{label, reason};
 use serde_json::{Value, json};
 
 use super::harness::{HOME, NS, World};
-use crate::apiserver::{Store, Verb};
+use crate::apiserver::{Kind, Store, Verb};
 
 /// Everything that can be of a stack.
 const KINDS: [&str; 10] = [
@@ -248,4 +248,65 @@ async fn what_is_refused_is_told_and_tried_again() {
     tokio::time::sleep(ASK_AGAIN).await;
     world.server.until("it is there", |s| s.get("statefulsets", NS, "prometheus").is_some()).await;
     assert!(tries < 10, "{tries}");
+}
+
+/// The kinds of other operators, which only some clusters have.
+pub(super) const FOREIGN: [(&str, &str, &str); 3] = [
+    ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+    ("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
+    ("grafana.integreatly.org/v1beta1", "GrafanaDashboard", "grafanadashboards"),
+];
+
+/// Serves these kinds.
+pub(super) fn install_foreign(world: &World) {
+    world.server.with(|store| {
+        for (version, kind, plural) in FOREIGN {
+            store.register(Kind::new(version, kind, plural));
+        }
+    });
+}
+
+/// A stack with an object of each of these kinds.
+pub(super) fn with_foreign() -> Value {
+    json!({
+        "prometheus": {"mode": "External", "external": {"url": "http://p:9090", "discovery": "ServiceMonitor"}},
+        "grafana": {"mode": "External", "external": {"url": "http://g:3000", "dashboards": "GrafanaDashboard"}},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_watch_shows_goes_when_it_is_switched_off_and_is_not_asked_for_again() {
+    let world = World::new();
+    install_foreign(&world);
+    let operator = world.operator_with("operator", &[], |installation| installation.integrations = true);
+    apply(&world, NS, "monitoring", &with_foreign());
+    let all = |store: &Store| FOREIGN.map(|(_, _, plural)| store.all(plural).len());
+    world.server.until("all are there", |store| all(store) == [1, 1, 2]).await;
+    // Of the same name, and somebody else's.
+    let theirs = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"name": "millrace-monitoring", "namespace": NS}});
+    world.server.with(|store| {
+        store.remove("prometheusrules", NS, "millrace-monitoring");
+        store.put(&theirs);
+    });
+    apply(&world, NS, "monitoring", &json!({}));
+    world.server.until("ours are gone", |store| all(store) == [0, 1, 0]).await;
+    world.quiet().await;
+    let mark = world.server.mark();
+    workloads_are_ready(&world);
+    says(&world, "monitoring", "Ready", reason::READY).await;
+    let asked = |mark: usize, by: &str| {
+        let record = world.server.record().since(mark).by(by);
+        FOREIGN.iter().map(|(_, _, plural)| record.on(plural).len()).sum::<usize>()
+    };
+    assert_eq!(asked(mark, "operator"), 0);
+    operator.stop().await;
+    // What its predecessor may have left behind is looked for once, also where the kinds are gone meanwhile.
+    world.server.with(|store| store.unregister("prometheusrules"));
+    let mark = world.server.mark();
+    let _successor = world.operator_with("successor", &[], |installation| installation.integrations = true);
+    world.quiet().await;
+    assert_eq!(asked(mark, "successor"), 5);
+    let wrote = world.server.record().by("successor").since(mark).writes();
+    assert!(wrote.is_empty(), "{wrote:?}");
 }

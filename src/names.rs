@@ -75,6 +75,8 @@ pub mod condition {
     pub const SUCCEEDED: &str = "Succeeded";
     /// The metrics proxy has the run's metrics, durably.
     pub const METRICS_RECEIVED: &str = "MetricsReceived";
+    /// False where patterns of metrics that a definition gives do not count.
+    pub const PATTERNS_APPLIED: &str = "PatternsApplied";
     /// All parts of a stack are ready.
     pub const READY: &str = "Ready";
 }
@@ -148,6 +150,12 @@ pub mod reason {
     pub const REFUSED: &str = "Refused";
     /// Resources of another operator are asked for which this cluster does not know.
     pub const KIND_MISSING: &str = "KindMissing";
+
+    // Why patterns of metrics do not count.
+    /// An older definition gives the same task name, and other patterns.
+    pub const TASK_NAME_SHARED: &str = "TaskNameShared";
+    /// Those of all definitions have no room in the proxies' configuration.
+    pub const TOO_MANY_PATTERNS: &str = "TooManyPatterns";
 
     // Whether metrics arrived.
     /// They did.

@@ -317,7 +317,8 @@ pub struct TaskDefinitionStatus {
     /// Generation of the spec that the conditions speak of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`: whether the definition can be launched.
+    /// `Accepted`: whether the definition can be launched. `PatternsApplied`, only if False: an older definition of the
+    /// same task name says which metrics are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -174,7 +174,7 @@ impl Cluster {
         name: &Name,
         definition: &SeenDefinition,
         status: &TaskDefinitionStatus,
-        warning: Option<&Warning>,
+        warnings: &[Warning],
     ) -> Result<(), Error> {
         let api: Api<SeenDefinition> = Api::namespaced(self.client.clone(), &name.namespace);
         let over = definition.metadata.resource_version.clone().unwrap_or_default();
@@ -182,7 +182,7 @@ impl Cluster {
         let result = api.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         ignore(result, &[404])
             .map_err(|e| Error::request("patch", format!("status of TaskDefinition {name}"), e))?;
-        if let Some(warning) = warning {
+        for warning in warnings {
             self.events.warn(&definition.object_ref(&()), "Check", warning).await;
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! so that a decision costs the same with ten launches and with ten thousand.
 
 mod active;
+mod namesakes;
 mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use crate::launch::retention::Finished;
 use crate::names::label;
 use active::Active;
 pub use active::Counts;
-use stacks::filters_differ;
+use namesakes::Namesakes;
 pub use stacks::{SeenPart, Stacks};
 
 /// Namespace and name.
@@ -147,6 +148,8 @@ pub struct Seen {
     gone_pods: BTreeMap<Name, Vec<Arc<SeenPod>>>,
     phase_changes: BTreeMap<Phase, i64>,
     active: Active,
+    /// Definitions that give the same task name.
+    namesakes: Namesakes,
 }
 
 /// Last states kept of one launch's deleted pods.
@@ -185,8 +188,10 @@ impl Cached for SeenDefinition {
             seen.active.touch(&t.name);
             let waiting = seen.unfinished.get(&t.name).into_iter().flatten().cloned().map(Key::Launch);
             let itself = [Key::Definition(t.name.clone()), Key::History(t.name.clone())];
-            let stacks = if filters_differ(&t) { seen.stacks.all_keys() } else { Vec::new() };
-            itself.into_iter().chain(waiting).chain(stacks).collect::<Vec<_>>()
+            let concerned = seen.namesakes.touch(&t);
+            let stacks = if concerned.stacks { seen.stacks.all_keys() } else { Vec::new() };
+            let others = concerned.others.into_iter().map(Key::Definition);
+            itself.into_iter().chain(waiting).chain(others).chain(stacks).collect::<Vec<_>>()
         });
         keys.collect()
     }

@@ -72,9 +72,11 @@ pub(super) async fn reconcile_definition(cluster: &Cluster, name: &Name) -> Resu
         cluster.metrics.forget_definition(&name.namespace, &name.name);
         return Ok(Done::settled(false, None));
     };
-    let Some((status, warning)) = launch::definition::decide(&definition, (cluster.clock)()) else {
+    let outranked = cluster.cache.lock().outranked(name);
+    let decided = launch::definition::decide(&definition, outranked.as_ref(), (cluster.clock)());
+    let Some((status, warnings)) = decided else {
         return Ok(Done::settled(false, None));
     };
-    cluster.apply_definition(name, &definition, &status, warning.as_ref()).await?;
+    cluster.apply_definition(name, &definition, &status, &warnings).await?;
     Ok(Done::settled(true, None))
 }

@@ -88,6 +88,9 @@ pub struct TaskFilter {
     pub keep: Vec<String>,
     /// Patterns to drop.
     pub drop: Vec<String>,
+    /// Name of the definition, which is for people.
+    #[serde(skip)]
+    pub definition: String,
 }
 
 /// What this process knows about a stack beyond what it watches; lost with the process, without harm.

@@ -10,8 +10,7 @@ use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
 use super::{Cached, Key, Name, Objects, Seen, Touched};
-use crate::api::seen::{SeenDefinition, SeenMonitoring, SeenStackPod, label_of};
-use crate::monitoring::TaskFilter;
+use crate::api::seen::{SeenMonitoring, SeenStackPod, label_of};
 use crate::monitoring::object::{Kind, Part};
 use crate::names::label;
 
@@ -63,23 +62,6 @@ impl Resource for SeenPart {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
-}
-
-/// Whether an event changes what the proxies filter.
-pub(super) fn filters_differ(t: &Touched<SeenDefinition>) -> bool {
-    let of = |d: &Option<Arc<SeenDefinition>>| d.as_ref().and_then(|d| filter_of(&t.name, d));
-    of(&t.old) != of(&t.new)
-}
-
-fn filter_of(name: &Name, definition: &SeenDefinition) -> Option<TaskFilter> {
-    let spec = definition.spec.as_result().ok()?;
-    let metrics = &spec.metrics;
-    (!metrics.keep.is_empty() || !metrics.drop.is_empty()).then(|| TaskFilter {
-        namespace: name.namespace.clone(),
-        task: spec.task_name.clone().unwrap_or_else(|| name.name.clone()),
-        keep: metrics.keep.clone(),
-        drop: metrics.drop.clone(),
-    })
 }
 
 fn stack_of(meta: &ObjectMeta) -> Option<Name> {
@@ -188,12 +170,5 @@ impl Seen {
             launch.is_some_and(|l| l.status.as_result().is_ok_and(|s| s.job_name.is_none()))
         };
         all.filter(waits).cloned().map(Key::Launch).collect()
-    }
-
-    /// What the definitions of this scope say about their tasks' metrics; of `namespace` only, if one is given.
-    pub fn filters(&self, namespace: Option<&str>) -> Vec<TaskFilter> {
-        let all = self.definitions.by_name.iter();
-        let of_it = all.filter(|(name, _)| namespace.is_none_or(|n| n == name.namespace));
-        of_it.filter_map(|(name, definition)| filter_of(name, definition)).collect()
     }
 }

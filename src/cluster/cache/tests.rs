@@ -375,3 +375,50 @@ fn launches_that_have_not_ended_are_known_by_phase_with_the_oldest() {
     SeenDefinition::take(&mut seen, Event::Delete(definition("d", 9)));
     assert_eq!(active_of(&mut seen), []);
 }
+
+/// A definition of this age and task name that drops these metrics.
+fn filtering(of: &str, version: u64, created: i64, task: &str, drop: &[&str]) -> SeenDefinition {
+    let mut metadata = meta(of, version);
+    metadata["creationTimestamp"] = json!(Timestamp::from_second(created).unwrap().to_string());
+    let spec = json!({"image": "i", "taskName": task, "metrics": {"drop": drop}});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+}
+
+#[test]
+fn of_definitions_with_one_task_name_the_oldest_says_what_is_dropped() {
+    let mut seen = Seen::default();
+    let filters = |seen: &Seen| -> Vec<(String, Vec<String>)> {
+        seen.filters(Some(NS)).into_iter().map(|f| (f.task, f.drop)).collect()
+    };
+    let one = |task: &str, drop: &str| (task.to_owned(), vec![drop.to_owned()]);
+    let older = |name: &str| Some(("t".to_owned(), name.to_owned()));
+    let definition_key = |of: &str| Key::Definition(name(of));
+    put(&mut seen, filtering("b", 1, 5, "t", &["of_b"]));
+    put(&mut seen, filtering("c", 2, 5, "other", &["of_c"]));
+    assert_eq!(filters(&seen), [one("other", "of_c"), one("t", "of_b")]);
+    // One that is older, another younger.
+    let keys = put(&mut seen, filtering("z", 3, 4, "t", &["of_z"]));
+    assert!(keys.contains(&definition_key("b")) && !keys.contains(&definition_key("c")), "{keys:?}");
+    put(&mut seen, filtering("a", 4, 6, "t", &["of_z"]));
+    assert_eq!(filters(&seen), [one("other", "of_c"), one("t", "of_z")]);
+    assert_eq!((seen.outranked(&name("b")), seen.outranked(&name("c"))), (older("z"), None));
+    assert_eq!((seen.outranked(&name("z")), seen.outranked(&name("a"))), (None, None), "they say the same");
+    // The oldest says nothing, and then goes.
+    put(&mut seen, filtering("z", 5, 4, "t", &[]));
+    assert_eq!(filters(&seen), [one("other", "of_c")]);
+    assert_eq!(seen.outranked(&name("a")), older("z"));
+    let keys = remove(&mut seen, filtering("z", 5, 4, "t", &[]));
+    assert!(keys.contains(&definition_key("a")) && keys.contains(&definition_key("b")), "{keys:?}");
+    assert_eq!(filters(&seen), [one("other", "of_c"), one("t", "of_b")]);
+    assert_eq!((seen.outranked(&name("b")), seen.outranked(&name("a"))), (None, older("b")));
+    // Another name heals it.
+    let keys = put(&mut seen, filtering("a", 6, 6, "mine", &["of_z"]));
+    assert!(keys.contains(&definition_key("b")), "{keys:?}");
+    assert_eq!(seen.outranked(&name("a")), None);
+    // What changes nothing about metrics concerns nobody else.
+    assert_eq!(
+        put(&mut seen, filtering("b", 8, 5, "t", &["of_b"])),
+        [definition_key("b"), Key::History(name("b"))]
+    );
+    assert_eq!(seen.filters(Some("elsewhere")), []);
+}

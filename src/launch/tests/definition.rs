@@ -8,7 +8,17 @@ use crate::launch::definition::decide;
 
 /// Condition, warning, and the definition with what was written.
 fn said(definition: &SeenDefinition) -> Option<(String, Option<String>, SeenDefinition)> {
-    let (status, warning) = decide(definition, at(0))?;
+    said_beside(definition, None)
+}
+
+/// Likewise, beside an older definition of the same task name and with other patterns.
+fn said_beside(
+    definition: &SeenDefinition,
+    older: Option<(&str, &str)>,
+) -> Option<(String, Option<String>, SeenDefinition)> {
+    let older = older.map(|(task, older)| (task.to_owned(), older.to_owned()));
+    let (status, warnings) = decide(definition, older.as_ref(), at(0))?;
+    let warning = warnings.into_iter().next();
     let conditions: Vec<_> = status
         .conditions
         .iter()
@@ -57,4 +67,17 @@ fn a_definition_on_its_way_out_is_left_alone() {
     let mut gone = definition_of(&json!({"image": "i"}));
     gone.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     assert!(said(&gone).is_none());
+}
+
+#[test]
+fn patterns_that_do_not_count_are_told_once_and_no_longer_than_that() {
+    let definition = definition_of(&json!({"image": "i", "taskName": "t", "metrics": {"drop": ["jvm_.*"]}}));
+    let (text, warning, after) = said_beside(&definition, Some(("t", "first"))).unwrap();
+    assert!(text.starts_with("Accepted=True/Accepted: "), "it can be launched: {text}");
+    let sentence = "PatternsApplied=False/TaskNameShared: metrics.keep and metrics.drop do not count here: TaskDefinition first, which is older, gives its task the same name t";
+    assert!(text.contains(sentence), "{text}");
+    assert_eq!(warning.as_deref(), Some("TaskNameShared"));
+    assert!(said_beside(&after, Some(("t", "first"))).is_none());
+    let (text, warning, _) = said(&after).unwrap();
+    assert_eq!((text.as_str(), warning), ("Accepted=True/Accepted: ", None));
 }

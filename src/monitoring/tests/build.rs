@@ -50,6 +50,7 @@ fn everything_at_once() {
         task: "nightly".to_owned(),
         keep: vec!["app_.*".to_owned()],
         drop: Vec::new(),
+        definition: "d".to_owned(),
     }];
     insta::assert_snapshot!(shown(built_with(&everything(), &filters)));
 }

@@ -87,6 +87,7 @@ fn patterns_and_filters_stay_what_they_are() {
             task: text.clone(),
             keep: vec![text.clone()],
             drop: vec![text.clone()],
+            definition: text.clone(),
         }];
         let objects = built_with(&json!({"metrics": {"keep": [evil], "drop": [evil, "b"]}}), &filters);
         let keep = variable(&objects, Kind::StatefulSet, "metrics-proxy", "MILLRACE_KEEP");
@@ -137,6 +138,7 @@ fn filters_fit_into_a_config_map() {
         task: format!("task-{n}"),
         keep: vec!["x".repeat(256); 64],
         drop: Vec::new(),
+        definition: "d".to_owned(),
     };
     let filters: Vec<TaskFilter> = (0..100).map(filter).collect();
     let objects = built_with(&json!({}), &filters);

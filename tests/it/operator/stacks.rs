@@ -310,3 +310,42 @@ async fn what_no_watch_shows_goes_when_it_is_switched_off_and_is_not_asked_for_a
     let wrote = world.server.record().by("successor").since(mark).writes();
     assert!(wrote.is_empty(), "{wrote:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_definitions_with_one_task_name_the_older_says_what_is_dropped() {
+    let world = World::new();
+    let _operator = world.operator();
+    apply(&world, NS, "monitoring", &json!({}));
+    let define = |name: &str, drop: &str| {
+        world.define(name, |spec| {
+            spec.task_name = Some("t".to_owned());
+            spec.metrics.drop = vec![drop.to_owned()];
+        });
+    };
+    define("first", "of_first");
+    world.server.advance(jiff::SignedDuration::from_secs(2));
+    define("a-second", "of_second");
+    let told = |store: &Store| {
+        let definition = store.get("taskdefinitions", NS, "a-second")?;
+        let conditions = definition["status"]["conditions"].as_array()?;
+        let found = conditions.iter().find(|c| c["type"] == "PatternsApplied")?;
+        Some(found["message"].as_str()?.to_owned())
+    };
+    let filters = |store: &Store| {
+        let file = store.get("configmaps", NS, "metrics-proxy")?["data"]["filters.json"].as_str()?.to_owned();
+        let all: Vec<Value> = serde_json::from_str(&file).ok()?;
+        Some(all.iter().map(|filter| filter["drop"][0].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    world.server.until("the younger is told", |store| told(store).is_some()).await;
+    let sentence = world.server.with(|store| told(store)).unwrap();
+    assert!(sentence.contains("TaskDefinition first, which is older"), "{sentence}");
+    world.server.until("the older counts", |store| filters(store) == Some(vec!["of_first".to_owned()])).await;
+    world.quiet().await;
+    let warned = world.server.with(|store| store.all("events.events.k8s.io").len());
+    assert_eq!(warned, 1);
+    // Taking it back heals it.
+    world.server.with(|store| store.edit("taskdefinitions", NS, "a-second", |o| o["spec"]["taskName"] = json!("u")));
+    world.server.until("nothing is told", |store| told(store).is_none()).await;
+    let both = Some(vec!["of_first".to_owned(), "of_second".to_owned()]);
+    world.server.until("both count", |store| filters(store) == both).await;
+}

@@ -128,7 +128,8 @@ pub struct TaskMonitoringStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series_per_run: Option<i64>,
     /// `Accepted`, `Ready`, and one for each part that is not disabled: `PrometheusReady`, `ProxyReady`,
-    /// `GrafanaReady`, `InfluxDBReady`, `WavefrontReady`.
+    /// `GrafanaReady`, `InfluxDBReady`, `WavefrontReady`. `PatternsApplied`, only if False: patterns of some definitions
+    /// have no room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

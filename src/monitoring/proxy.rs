@@ -23,6 +23,8 @@ const MEMORY_LEAST: i64 = 1 << 20;
 const MEMORY_LIMIT: &str = "512Mi";
 /// A ConfigMap holds a mebibyte in all; what the proxy's file may hold is the same.
 const FILTERS_MAX_BYTES: usize = 900 << 10;
+/// The proxy refuses a file with more of them as a whole.
+const FILTERS_MAX: usize = 10_000;
 
 /// All objects of the proxy.
 pub(super) fn build(stack: &Stack<'_>) -> Vec<Object> {
@@ -55,18 +57,19 @@ fn claim_name(n: i32) -> String {
 
 /// What definitions keep and drop: as many as there is room for, in order.
 fn filters(all: &[TaskFilter]) -> String {
+    json!(all.get(..fitting(all)).unwrap_or_default()).to_string()
+}
+
+/// How many of these there is room for.
+pub(super) fn fitting(all: &[TaskFilter]) -> usize {
     let mut room = FILTERS_MAX_BYTES;
-    let fitting: Vec<Value> = all
-        .iter()
-        .map(|filter| json!(filter))
-        .take_while(|filter| {
-            let size = filter.to_string().len() + 1;
-            let fits = size <= room;
-            room = room.saturating_sub(size);
-            fits
-        })
-        .collect();
-    json!(fitting).to_string()
+    let fitting = all.iter().take(FILTERS_MAX).take_while(|filter| {
+        let size = json!(filter).to_string().len() + 1;
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    });
+    fitting.count()
 }
 
 fn service(stack: &Stack<'_>) -> Object {

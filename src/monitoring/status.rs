@@ -3,7 +3,7 @@
 use super::health;
 use super::object::{Kind, Object, Part};
 use super::offer::{host, port};
-use super::{ASK_AGAIN, Outcome, Stack, StackPlan, StackSnapshot, UNWATCHED, network};
+use super::{ASK_AGAIN, Outcome, Stack, StackPlan, StackSnapshot, UNWATCHED, network, proxy};
 use crate::api::TaskMonitoringStatus;
 use crate::api::conditions::{Draft, Warning, find, merge};
 use crate::api::task_monitoring::{Addresses, Mode, ServiceType};
@@ -18,6 +18,7 @@ pub fn told(s: &StackSnapshot, stack: &Stack<'_>, wanted: &[Object], changing: b
         Part::ALL.iter().filter_map(|part| health::of(s, stack, *part, wanted, changing)).collect();
     drafts.push(ready(&parts));
     drafts.extend(parts);
+    drafts.extend(left_out(stack));
     let mut status = current(s);
     status.conditions.retain(|c| drafts.iter().any(|draft| draft.type_ == c.type_));
     status.addresses = addresses(stack);
@@ -79,6 +80,28 @@ fn ready(parts: &[Draft]) -> Draft {
             Draft::new(condition::READY, false, part.reason, sentence)
         }
     }
+}
+
+/// Definitions that are told by name; the rest is counted.
+const NAMED: usize = 3;
+
+/// What is said where the patterns of definitions have no room.
+fn left_out(stack: &Stack<'_>) -> Option<Draft> {
+    if stack.spec.proxy.mode != Mode::Managed {
+        return None;
+    }
+    let all = stack.filters;
+    let left_out = all.get(proxy::fitting(all)..).filter(|left_out| !left_out.is_empty())?;
+    let named = left_out.iter().take(NAMED).map(|f| format!("{}/{}", f.namespace, f.definition));
+    let more = left_out.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let sentence = format!(
+        "the patterns of {} of {} definitions have no room in the proxies' configuration and do not count; all metrics of their tasks are kept: {}{more}; shorten metrics.keep and metrics.drop of definitions, or put what all tasks share into spec.metrics here",
+        left_out.len(),
+        all.len(),
+        named.collect::<Vec<_>>().join(", "),
+    );
+    Some(Draft::new(condition::PATTERNS_APPLIED, false, reason::TOO_MANY_PATTERNS, sentence))
 }
 
 /// Rounded up to tens: a few series more or less are no news.

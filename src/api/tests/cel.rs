@@ -251,6 +251,20 @@ fn patterns_that_are_no_expressions_are_refused() {
     }
 }
 
+/// What one definition can say is far less than what all of them have room for.
+#[test]
+fn patterns_are_few_and_short() {
+    for kind in ["TaskMonitoring", "TaskDefinition"] {
+        let schema = schema_of(kind);
+        for field in ["keep", "drop"] {
+            let patterns = &schema["properties"]["spec"]["properties"]["metrics"]["properties"][field];
+            let longest =
+                patterns["maxItems"].as_u64().unwrap() * patterns["items"]["maxLength"].as_u64().unwrap();
+            assert!(longest <= 16 << 10, "{kind} {field}: {longest}");
+        }
+    }
+}
+
 #[test]
 fn volumes_that_are_changed() {
     let schema = schema_of("TaskMonitoring");

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{built, built_with, find};
-use crate::monitoring::TaskFilter;
+use super::{built, built_with, find, fresh, settle};
+use crate::api::conditions;
 use crate::monitoring::object::{Kind, Object};
+use crate::monitoring::{StackSnapshot, TaskFilter, decide};
+use crate::proxy::exposition::TaskFilters;
 
 const TEXTS: [&str; 9] = [
     "a\nscrape_configs: []",
@@ -130,26 +132,61 @@ fn labels_of_others_do_not_hide_whose_an_object_is() {
     }
 }
 
-/// What many definitions say at once must not keep the ConfigMap, and with it the proxy, from being written.
+/// What many definitions say at once must not keep the ConfigMap, and with it the proxy, from being written, nor the
+/// proxy from reading it.
 #[test]
-fn filters_fit_into_a_config_map() {
-    let filter = |n: usize| TaskFilter {
-        namespace: "team-b".to_owned(),
-        task: format!("task-{n}"),
-        keep: vec!["x".repeat(256); 64],
-        drop: Vec::new(),
-        definition: "d".to_owned(),
-    };
-    let filters: Vec<TaskFilter> = (0..100).map(filter).collect();
-    let objects = built_with(&json!({}), &filters);
-    let text = find(&objects, Kind::ConfigMap, "metrics-proxy")["data"]["filters.json"].as_str().unwrap();
-    assert!(text.len() < 1 << 20, "{}", text.len());
-    let kept: Vec<TaskFilterRead> = serde_json::from_str(text).unwrap();
-    assert!(kept.len() > 50);
-    assert_eq!(kept[0].task, "task-0");
+fn filters_fit_into_a_config_map_and_the_proxy_reads_them() {
+    for (count, patterns, least) in
+        [(100, vec!["x".repeat(256); 64], 50), (12_000, vec!["x".to_owned()], 9_000)]
+    {
+        let objects = built_with(&json!({}), &many(count, &patterns));
+        let text = find(&objects, Kind::ConfigMap, "metrics-proxy")["data"]["filters.json"].as_str().unwrap();
+        assert!(text.len() < 1 << 20, "{}", text.len());
+        let (read, wrong) = TaskFilters::parse(text.as_bytes()).unwrap();
+        assert!(
+            read.tasks() > least && read.tasks() < count && wrong.is_empty(),
+            "{} {wrong:?}",
+            read.tasks()
+        );
+    }
 }
 
-#[derive(serde::Deserialize)]
-struct TaskFilterRead {
-    task: String,
+fn many(count: usize, keep: &[String]) -> Vec<TaskFilter> {
+    let filter = |n: usize| TaskFilter {
+        namespace: "b".to_owned(),
+        task: format!("t{n}"),
+        keep: keep.to_vec(),
+        drop: Vec::new(),
+        definition: format!("definition-{n}"),
+    };
+    (0..count).map(filter).collect()
+}
+
+#[test]
+fn definitions_whose_patterns_have_no_room_are_told_and_healed() {
+    let mut s = fresh(&json!({}));
+    let said = |s: &StackSnapshot| {
+        let plan = decide(s);
+        let status =
+            plan.status.map_or_else(|| s.stack.status.as_result().unwrap().clone(), |status| *status);
+        let condition = conditions::find(&status.conditions, "PatternsApplied").cloned();
+        (condition.map(|c| (c.status, c.reason, c.message)), plan.warnings.len())
+    };
+    s.filters = many(60, &vec!["x".repeat(256); 64]);
+    assert_eq!(
+        said(&s).0.map(|(status, reason, _)| (status, reason)),
+        Some(("False".to_owned(), "TooManyPatterns".to_owned()))
+    );
+    let (told, warnings) = said(&s);
+    let sentence = told.unwrap().2;
+    assert!(sentence.starts_with("the patterns of 5 of 60 definitions have no room"), "{sentence}");
+    assert!(
+        sentence.contains(": b/definition-55, b/definition-56, b/definition-57 and 2 more; shorten"),
+        "{sentence}"
+    );
+    assert_eq!(warnings, 1);
+    settle(&mut s);
+    assert_eq!(said(&s).1, 0);
+    s.filters.truncate(55);
+    assert_eq!(said(&s), (None, 0));
 }

@@ -83,6 +83,10 @@ pub struct Operator {
     /// allows it.
     #[arg(long, env = "MILLRACE_INTEGRATIONS", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
     integrations: bool,
+    /// Tries every five minutes to connect to what others run for TaskMonitorings; false where the operator is let out to
+    /// nobody.
+    #[arg(long, env = "MILLRACE_CHECK_EXTERNAL", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    check_external: bool,
     /// Name of this process in events.
     #[arg(long, env = "HOSTNAME", hide = true)]
     instance: Option<String>,
@@ -152,6 +156,7 @@ async fn operate(options: Operator) -> Result<(), String> {
         operator_namespace: home.clone(),
         cluster_scope_namespaces: namespaces(&cluster_scope),
         integrations: options.integrations,
+        check_external: options.check_external,
     };
     let settings = Settings {
         namespaces: namespaces(&options.watch_namespaces),

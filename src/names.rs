@@ -138,6 +138,8 @@ pub mod reason {
     pub const PROGRESSING: &str = "Progressing";
     /// Somebody else runs it, which we cannot see from here.
     pub const EXTERNAL: &str = "External";
+    /// Somebody else runs it, and the operator cannot connect to it.
+    pub const UNREACHABLE: &str = "Unreachable";
     /// An object that it needs is there and not ours.
     pub const NAME_TAKEN: &str = "NameTaken";
     /// Its volume cannot be had.

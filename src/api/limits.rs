@@ -73,7 +73,7 @@ pub fn urls(_: &mut SchemaGenerator) -> Schema {
 
 fn url_of() -> serde_json::Value {
     json!({"type": "string", "minLength": 8, "maxLength": 512,
-        "pattern": r"^https?://([a-zA-Z0-9._-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[a-zA-Z0-9._~/%-]*)?$"})
+        "pattern": r"^https?://([a-zA-Z0-9._-]+|\[[0-9a-fA-F:]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[a-zA-Z0-9._~/%-]*)?$"})
 }
 
 /// A host's name or address.

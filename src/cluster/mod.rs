@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::facts::Facts;
+use crate::facts::reach::Reach;
 use crate::launch::Memory;
 use crate::telemetry::metrics::Metrics;
 use cache::{Cache, Name};
@@ -46,6 +47,8 @@ pub struct Cluster {
     pub monitoring: Monitoring,
     /// What arrives in their proxies.
     pub facts: Facts,
+    /// Whether what others run for them can be connected to.
+    pub reach: Reach,
     /// What this process knows about launches beyond what it watches.
     pub memories: Memories,
 }

@@ -18,6 +18,7 @@ use super::error::{Error, api_status};
 use crate::api::seen::{SeenMonitoring, label_of};
 use crate::api::task_monitoring::Mode;
 use crate::inject::exporters::Offer;
+use crate::monitoring::external;
 use crate::monitoring::object::{Kind, Object, Part};
 use crate::monitoring::offer::{offer, port};
 use crate::monitoring::select::{Acceptance, Candidate, accept, choose};
@@ -99,6 +100,7 @@ impl Cluster {
             if !self.monitoring.caches.iter().any(elsewhere) {
                 self.monitoring.forget(name);
                 self.facts.forget(&name.to_string());
+                self.reach.forget(&name.to_string());
             }
             return None;
         };
@@ -123,7 +125,20 @@ impl Cluster {
             pods,
             filters,
             series_per_run,
+            reached: self.reach.found(&name.to_string()),
         })
+    }
+
+    /// Tries to connect to what others run for the stack.
+    pub fn try_external(&self, name: &Name, s: &StackSnapshot) {
+        let tried = s.acceptance == Acceptance::Accepted && s.installation.check_external;
+        let spec = s.stack.spec.as_result().ok().filter(|_| tried);
+        let addresses = spec.map(|spec| external::all(&name.namespace, spec)).unwrap_or_default();
+        if addresses.is_empty() {
+            return self.reach.forget(&name.to_string());
+        }
+        let generation = s.stack.metadata.generation.unwrap_or_default();
+        self.reach.follow(&name.to_string(), generation, addresses);
     }
 
     /// Follows what arrives in the stack's proxies.
@@ -277,7 +292,10 @@ impl Cluster {
                 // The cluster does not know the kind.
                 Some(404) => None,
                 Some(403) => {
-                    tracing::warn!(object = what(), "may not look whether it is left from before: delete it by hand");
+                    tracing::warn!(
+                        object = what(),
+                        "may not look whether it is left from before: delete it by hand"
+                    );
                     None
                 }
                 _ => return Err(Error::request("get", what(), e)),

@@ -13,18 +13,19 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenMonitoring, SeenPod, SeenStackPod};
-use crate::cluster::cache::{Cache, Key};
+use crate::cluster::cache::{Cache, Key, Name};
 use crate::cluster::error::{Class, Error};
 use crate::cluster::events::Events;
 use crate::cluster::execution_ids::ExecutionIds;
 use crate::cluster::stacks::Monitoring;
 use crate::cluster::{Clock, Cluster, Memories};
 use crate::facts::Facts;
+use crate::facts::reach::Reach;
 use crate::monitoring::Installation;
 use crate::monitoring::object::Kind;
 use crate::names::label;
@@ -91,7 +92,8 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
     let mut tasks = JoinSet::new();
-    let scopes = scopes(&settings, &client, &metrics);
+    let (reach, news) = Reach::new();
+    let scopes = scopes(&settings, &client, &metrics, &reach);
     for (namespace, scope) in &scopes {
         let feed = Feed {
             cache: scope.cluster.cache.clone(),
@@ -115,6 +117,8 @@ pub async fn run(
     }
     let queues: Vec<_> = scopes.iter().map(|(_, scope)| scope.queue.clone()).collect();
     tasks.spawn(tell_depth(queues, metrics));
+    let queues = scopes.iter().map(|(_, scope)| (scope.cluster.cache.clone(), scope.queue.clone()));
+    tasks.spawn(look_again(news, queues.collect()));
     let workers = Arc::new(Semaphore::new(settings.concurrency.max(1)));
     let caches: Vec<Cache> = scopes.iter().map(|(_, scope)| scope.cluster.cache.clone()).collect();
     let all = join_all(scopes.into_iter().map(|(_, scope)| work(scope, workers.clone())));
@@ -146,7 +150,25 @@ async fn tell_depth(queues: Vec<Arc<Queue<Key>>>, metrics: Arc<Metrics>) {
     }
 }
 
-fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(Option<String>, Scope)> {
+/// Has stacks looked at again of whose addresses something new was found.
+async fn look_again(mut news: mpsc::UnboundedReceiver<String>, scopes: Vec<(Cache, Arc<Queue<Key>>)>) {
+    while let Some(stack) = news.recv().await {
+        let Some((namespace, name)) = stack.split_once('/') else { continue };
+        let name = Name::new(namespace, name);
+        for (_, queue) in
+            scopes.iter().filter(|(cache, _)| cache.lock().stacks.all().any(|(n, _)| *n == name))
+        {
+            queue.add(Key::Stack(name.clone()), Duration::ZERO);
+        }
+    }
+}
+
+fn scopes(
+    settings: &Settings,
+    client: &Client,
+    metrics: &Arc<Metrics>,
+    reach: &Reach,
+) -> Vec<(Option<String>, Scope)> {
     let namespaces: Vec<Option<String>> = match settings.namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
@@ -175,6 +197,7 @@ fn scopes(settings: &Settings, client: &Client, metrics: &Arc<Metrics>) -> Vec<(
             clock: settings.clock.clone(),
             monitoring: monitoring.clone(),
             facts: facts.clone(),
+            reach: reach.clone(),
             memories: Memories::default(),
         },
         queue: Arc::default(),

@@ -18,6 +18,7 @@ pub(super) async fn reconcile(cluster: &Cluster, name: &Name) -> Result<Done, Er
             return Ok(Done::settled(written, None));
         };
         cluster.follow_facts(name, &snapshot);
+        cluster.try_external(name, &snapshot);
         let plan = monitoring::decide(&snapshot);
         let changes = cluster.apply_stack(name, &snapshot, &plan).await?;
         if changes > 0 {

@@ -10,6 +10,7 @@
 
 mod answer;
 mod known;
+pub mod reach;
 mod request;
 mod stream;
 

@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::diff::{self, NO_CONFIG, at, is_as_wanted, part_of, text};
+use super::external;
+use super::network::authority;
 use super::object::{Kind, Object, Part};
 use super::{Outcome, Stack, StackSnapshot};
-use crate::api::conditions::Draft;
+use crate::api::conditions::{Draft, find};
 use crate::api::seen::{SeenStackPod, Waiting};
 use crate::api::task_monitoring::{Mode, WavefrontMode};
 use crate::names::reason;
@@ -40,9 +42,9 @@ pub fn of(
     let own: Vec<&Object> = wanted.iter().filter(|object| object.part == part).collect();
     let (status, (reason, sentence)) = match mode {
         Mode::Disabled => return None,
-        Mode::External => match refused(s, stack, &own) {
+        Mode::External => match refused(s, stack, &own).or_else(|| unreachable(s, stack, part)) {
             Some(said) => (false, said),
-            None => (true, (reason::EXTERNAL, external(part))),
+            None => (true, (reason::EXTERNAL, run_by_others(part))),
         },
         Mode::Managed => match refused(s, stack, &own).or_else(|| lost_volume(s, stack, &own)) {
             Some(said) => (false, said),
@@ -52,8 +54,41 @@ pub fn of(
     Some(Draft::new(part.condition(), status, reason, sentence))
 }
 
-fn external(part: Part) -> String {
+fn run_by_others(part: Part) -> String {
     format!("{} is run by somebody else; the operator cannot see how it is", part.name())
+}
+
+/// Which addresses of the part the operator could not connect to.
+fn unreachable(s: &StackSnapshot, stack: &Stack<'_>, part: Part) -> Option<Said> {
+    if !stack.installation.check_external {
+        return None;
+    }
+    let addresses = external::addresses(stack.namespace, stack.spec, part);
+    if addresses.iter().any(|address| !s.reached.contains_key(address)) {
+        return unreachable_before(s, part);
+    }
+    let failed = addresses.iter().filter_map(|address| {
+        let why = s.reached.get(address)?.err()?;
+        Some(format!("{}: {why}", authority(&address.0, address.1.into())))
+    });
+    let failed: Vec<String> = failed.collect();
+    (!failed.is_empty()).then(|| {
+        let sentence = format!(
+            "the operator cannot connect to {}; check spec.{}.external, whether it is up, and whether a policy keeps the operator out",
+            failed.join(", "),
+            field(part)
+        );
+        (reason::UNREACHABLE, sentence)
+    })
+}
+
+/// Until it was tried, what was said of the same spec holds: a process that begins takes nothing back.
+fn unreachable_before(s: &StackSnapshot, part: Part) -> Option<Said> {
+    let before = s.stack.status.as_result().ok()?;
+    let condition = find(&before.conditions, part.condition())?;
+    let same = before.observed_generation == s.stack.metadata.generation;
+    (same && condition.reason == reason::UNREACHABLE)
+        .then(|| (reason::UNREACHABLE, condition.message.clone()))
 }
 
 /// What the API server said against an object of the part.

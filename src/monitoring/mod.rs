@@ -6,6 +6,7 @@
 pub mod config;
 pub mod dashboards;
 pub mod diff;
+pub mod external;
 mod grafana;
 pub mod health;
 mod influxdb;
@@ -52,6 +53,8 @@ pub struct Installation {
     pub cluster_scope_namespaces: Vec<String>,
     /// Whether the operator may look after kinds of other operators.
     pub integrations: bool,
+    /// Whether it is tried to connect to what others run.
+    pub check_external: bool,
 }
 
 /// All that a decision depends on.
@@ -73,6 +76,8 @@ pub struct StackSnapshot {
     pub filters: Vec<TaskFilter>,
     /// The most series that a run had lately.
     pub series_per_run: Option<usize>,
+    /// Whether what others run can be connected to, as far as it was tried: else what was said.
+    pub reached: BTreeMap<external::Address, Result<(), &'static str>>,
     /// What this process knows beyond what it watches.
     pub memory: StackMemory,
 }

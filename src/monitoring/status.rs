@@ -71,10 +71,13 @@ fn is_bad(reason: &str) -> bool {
 }
 
 /// All parts together: the first that is not ready speaks, but one that waits for people before one that is on its way.
+/// What others run and the operator cannot connect to may be well all the same: it says so itself.
 fn ready(parts: &[Draft]) -> Draft {
-    let not = || parts.iter().filter(|part| part.status != Some(true));
+    let is_away = |part: &Draft| part.reason == reason::UNREACHABLE;
+    let not = || parts.iter().filter(|part| part.status != Some(true) && !is_away(part));
+    let all = if parts.iter().any(is_away) { "all parts that the operator runs" } else { "all parts" };
     match not().find(|part| is_bad(part.reason)).or_else(|| not().next()) {
-        None => Draft::new(condition::READY, true, reason::READY, "all parts are ready"),
+        None => Draft::new(condition::READY, true, reason::READY, format!("{all} are ready")),
         Some(part) => {
             let sentence = format!("{}: {}", part.type_, part.message);
             Draft::new(condition::READY, false, part.reason, sentence)

@@ -236,3 +236,46 @@ fn disabled_parts_have_no_condition() {
     assert!(condition(&s, "GrafanaReady").is_none());
     assert!(condition(&s, "InfluxDBReady").is_some());
 }
+
+#[test]
+fn what_others_run_and_cannot_be_connected_to() {
+    let spec = json!({
+        "prometheus": {"mode": "External", "external": {"url": "http://p.team-b:9090"}},
+        "proxy": {"mode": "External", "external": {"host": "fd00::1", "pushUrl": "http://push:9091"}},
+    });
+    let mut s = written(&spec);
+    all_ready(&mut s);
+    settle(&mut s);
+    let address = |host: &str, port: u16| (host.to_owned(), port);
+    let (prometheus, door) = (address("p.team-b", 9090), address("fd00::1", 7001));
+    let push = address("push.team-a.svc", 9091);
+    assert_says(&s, "PrometheusReady", "True", "External", "run by somebody else");
+    s.reached = [(prometheus.clone(), Err("connection refused")), (door.clone(), Ok(()))].into();
+    assert_says(
+        &s,
+        "PrometheusReady",
+        "False",
+        "Unreachable",
+        "cannot connect to p.team-b:9090: connection refused; check spec.prometheus.external",
+    );
+    assert_says(&s, "ProxyReady", "True", "External", "");
+    s.reached.extend([(door.clone(), Err("no route to it")), (push, Err("its name is not known"))]);
+    let both = "cannot connect to [fd00::1]:7001: no route to it, push.team-a.svc:9091: its name is not known; check";
+    assert_says(&s, "ProxyReady", "False", "Unreachable", both);
+    assert_says(&s, "Ready", "True", "Ready", "all parts that the operator runs are ready");
+    assert_eq!(decide(&s).warnings.len(), 2);
+    settle(&mut s);
+    // The next process has not tried yet; another spec has nothing to do with it.
+    let known = std::mem::take(&mut s.reached);
+    assert!(decide(&s).status.is_none());
+    let mut other = s.clone();
+    Arc::make_mut(&mut other.stack).metadata.generation = Some(2);
+    assert_says(&other, "ProxyReady", "True", "External", "");
+    s.reached = known;
+    assert!(decide(&s).status.is_none());
+    s.reached.values_mut().for_each(|found| *found = Ok(()));
+    assert_says(&s, "ProxyReady", "True", "External", "");
+    s.reached.insert(door, Err("connection refused"));
+    Arc::make_mut(&mut s.installation).check_external = false;
+    assert_says(&s, "ProxyReady", "True", "External", "");
+}

@@ -29,6 +29,7 @@ fn installation() -> Installation {
         operator_namespace: "millrace-system".to_owned(),
         cluster_scope_namespaces: Vec::new(),
         integrations: true,
+        check_external: true,
     }
 }
 
@@ -43,6 +44,7 @@ fn fresh(spec: &Value) -> StackSnapshot {
         pods: Vec::new(),
         filters: Vec::new(),
         series_per_run: None,
+        reached: BTreeMap::new(),
         memory: StackMemory::default(),
     }
 }

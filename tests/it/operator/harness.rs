@@ -99,6 +99,7 @@ impl World {
             operator_namespace: HOME.to_owned(),
             cluster_scope_namespaces: vec![HOME.to_owned()],
             integrations: false,
+            check_external: true,
         };
         change(&mut installation);
         let clock = self.server.clone();

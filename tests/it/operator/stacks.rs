@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace::api::{TaskMonitoring, TaskMonitoringSpec};
+use millrace::facts::reach::AGAIN;
 use millrace::monitoring::ASK_AGAIN;
 use millrace::names::{label, reason};
 use serde_json::{Value, json};
@@ -344,8 +345,39 @@ async fn of_two_definitions_with_one_task_name_the_older_says_what_is_dropped() 
     let warned = world.server.with(|store| store.all("events.events.k8s.io").len());
     assert_eq!(warned, 1);
     // Taking it back heals it.
-    world.server.with(|store| store.edit("taskdefinitions", NS, "a-second", |o| o["spec"]["taskName"] = json!("u")));
+    world
+        .server
+        .with(|store| store.edit("taskdefinitions", NS, "a-second", |o| o["spec"]["taskName"] = json!("u")));
     world.server.until("nothing is told", |store| told(store).is_none()).await;
     let both = Some(vec!["of_first".to_owned(), "of_second".to_owned()]);
     world.server.until("both count", |store| filters(store) == both).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_run_and_cannot_be_connected_to_is_told_and_the_rest_is_ready() {
+    let world = World::new();
+    let port = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let operator = world.operator();
+    let url = format!("http://127.0.0.1:{port}");
+    apply(&world, NS, "monitoring", &json!({"prometheus": {"mode": "External", "external": {"url": url}}}));
+    let sentence = says(&world, "monitoring", "PrometheusReady", reason::UNREACHABLE).await;
+    assert!(sentence.contains(&format!("127.0.0.1:{port}: connection refused")), "{sentence}");
+    workloads_are_ready(&world);
+    says(&world, "monitoring", "Ready", reason::READY).await;
+    // Neither later tries nor another process have anything new to say.
+    world.quiet().await;
+    let mark = world.server.mark();
+    tokio::time::sleep(3 * AGAIN).await;
+    operator.stop().await;
+    let _successor = world.operator();
+    world.quiet().await;
+    let wrote = world.server.record().since(mark).by("operator").writes();
+    assert!(wrote.is_empty(), "{wrote:?}");
+    // It comes up, and nobody touches the TaskMonitoring.
+    let _listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::time::sleep(AGAIN).await;
+    says(&world, "monitoring", "PrometheusReady", reason::EXTERNAL).await;
 }

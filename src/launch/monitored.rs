@@ -68,8 +68,8 @@ pub(super) fn stack(s: &LaunchSnapshot) -> Option<(&str, bool)> {
     }
 }
 
-/// The condition of a launch that ends; `None` where it must be asked for first.
-pub(super) fn received(s: &LaunchSnapshot, started: bool) -> Option<Draft> {
+/// The condition of a launch that ends; `None` where it must be asked for first. `killed`: how it was, if that was early.
+pub(super) fn received(s: &LaunchSnapshot, started: bool, killed: Option<&str>) -> Option<Draft> {
     let say = |status, reason, message: String| {
         Some(Draft { type_: condition::METRICS_RECEIVED, status, reason, message })
     };
@@ -79,7 +79,7 @@ pub(super) fn received(s: &LaunchSnapshot, started: bool) -> Option<Draft> {
         Some((stack, false)) => say(None, reason::NOT_OBSERVABLE, not_observable(stack)),
         Some((stack, true)) => {
             let arrival = s.evidence.arrival.as_ref()?;
-            let (status, reason, message) = told(arrival, stack);
+            let (status, reason, message) = told(arrival, stack, killed);
             say(status, reason, message)
         }
     }
@@ -101,7 +101,7 @@ fn not_observable(stack: &str) -> String {
     )
 }
 
-fn told(arrival: &Arrival, stack: &str) -> (Option<bool>, &'static str, String) {
+fn told(arrival: &Arrival, stack: &str, killed: Option<&str>) -> (Option<bool>, &'static str, String) {
     match arrival {
         Arrival::Received { door, series, pushed: true } => {
             (Some(true), reason::RECEIVED, format!("{series} series through {door}"))
@@ -113,6 +113,7 @@ fn told(arrival: &Arrival, stack: &str) -> (Option<bool>, &'static str, String) 
                 "the application ended without a last push: its last snapshot with {series} series through {door} is kept"
             ),
         ),
+        Arrival::NoBody { .. } if let Some(how) = killed => (Some(false), reason::NO_BODY, silenced(how)),
         Arrival::NoBody { connected: true } => (
             Some(false),
             reason::NO_BODY,
@@ -126,6 +127,12 @@ fn told(arrival: &Arrival, stack: &str) -> (Option<bool>, &'static str, String) 
         Arrival::Unreachable(why) => (None, reason::PROXY_UNREACHABLE, why.clone()),
         Arrival::NotObservable => (None, reason::NOT_OBSERVABLE, not_observable(stack)),
     }
+}
+
+fn silenced(how: &str) -> String {
+    format!(
+        "it was killed ({how}) before anything of it was pulled, and sent nothing at its end: let SIGTERM close the application's context, and give it time (runPolicy.terminationGracePeriodSeconds); a run that dies at once leaves only what was pulled before, every 10 s. See docs/troubleshooting.md"
+    )
 }
 
 /// The dashboard of a run that has started, up to `to` (in Grafana's words). With the variables of SCDF's dashboard.

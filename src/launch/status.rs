@@ -61,7 +61,7 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
         || matches!(ending.reason, reason::JOB_NAME_TAKEN | reason::INVALID_POD | reason::POD_REFUSED);
     // What succeeded has run, even if nobody saw when.
     let started = next.start_time.is_some() || ending.phase == Phase::Succeeded;
-    let Some(metrics) = monitored::received(s, started) else {
+    let Some(metrics) = monitored::received(s, started, killed_early(ending).as_deref()) else {
         return LaunchPlan::want(Want::Arrival);
     };
     let to = ended.as_millisecond().saturating_add(AROUND_MS).to_string();
@@ -77,6 +77,20 @@ pub(super) fn end(s: &LaunchSnapshot, ending: &Ending) -> LaunchPlan {
     ]);
     let warning = (ending.phase == Phase::Failed).then_some((ending.reason, sentence));
     write(s, next, &drafts, warning)
+}
+
+/// A proxy pulls every ten seconds, and an application takes some to start.
+const EARLY: Duration = Duration::from_mins(1);
+
+/// How a run was killed that had hardly begun: by whom is told elsewhere, but its silence is no wonder.
+fn killed_early(ending: &Ending) -> Option<String> {
+    let how = match (ending.reason, ending.exit_code) {
+        (reason::OOM_KILLED | reason::EVICTED, _) => ending.reason.to_owned(),
+        (_, Some(code @ (137 | 143))) => format!("exit code {code}"),
+        _ => return None,
+    };
+    let ran = ending.started.zip(ending.ended).map(|(started, ended)| elapsed(started, ended));
+    ran.is_none_or(|ran| ran < EARLY).then_some(how)
 }
 
 /// The plan that says what a launch without a Job waits for.

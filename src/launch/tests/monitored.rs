@@ -138,6 +138,38 @@ fn what_is_said_of_the_metrics() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
+/// Nothing is wrong with the client of a task that was killed before anybody could ask it.
+#[test]
+fn what_is_said_of_a_run_that_was_killed_in_its_first_seconds() {
+    let told = |code: i32, why: &str, seconds: i64, connected: bool| {
+        let end =
+            json!({"exitCode": code, "reason": why, "startedAt": time(2), "finishedAt": time(2 + seconds)});
+        let case = Case::at_second(200).job(AJob::new().monitored("true").over_its_limit(190));
+        let case = case.pod(APod::new().ended(&end)).offered(|_| ());
+        received(case.with(|s| s.evidence.arrival = Some(Arrival::NoBody { connected })))
+    };
+    for (code, why, how) in [
+        (137, "Error", "False NoBody: it was killed (exit code 137) before anything of it was pulled"),
+        (143, "Error", "False NoBody: it was killed (exit code 143) before anything of it was pulled"),
+        (137, "OOMKilled", "False NoBody: it was killed (OOMKilled) before anything of it was pulled"),
+    ] {
+        for connected in [true, false] {
+            let sentence = told(code, why, 5, connected);
+            assert!(
+                sentence.starts_with(how) && sentence.contains("terminationGracePeriodSeconds"),
+                "{sentence}"
+            );
+        }
+    }
+    for (code, seconds) in [(137, 61), (1, 5), (0, 5)] {
+        let sentence = told(code, "Error", seconds, false);
+        assert!(
+            sentence.contains("is a client or exporter on the class path?"),
+            "{code} {seconds}: {sentence}"
+        );
+    }
+}
+
 /// A Job that somebody deleted cannot say who its metrics went to; the stack of now can.
 #[test]
 fn metrics_of_a_lost_job_are_asked_for_as_well() {

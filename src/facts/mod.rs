@@ -94,9 +94,42 @@ pub struct Facts {
 /// One stack's proxies.
 #[derive(Debug, Default)]
 struct Stack {
-    /// Dropping a task ends it.
-    replicas: BTreeMap<SocketAddr, Task>,
+    replicas: BTreeMap<SocketAddr, Replica>,
+    /// Since when there is none.
+    alone: Option<Instant>,
     known: Arc<Mutex<Known>>,
+}
+
+/// Since when a replica has no stream; none while it has one.
+type Away = Arc<Mutex<Option<Instant>>>;
+
+#[derive(Debug)]
+struct Replica {
+    /// Dropping it ends it.
+    _stream: Task,
+    away: Away,
+}
+
+impl Replica {
+    fn follow(replica: SocketAddr, known: Arc<Mutex<Known>>) -> Self {
+        let away = Arc::new(Mutex::new(Some(Instant::now())));
+        let stream = stream::follow(replica, known, away.clone(), Pace::default());
+        Self { _stream: Task::new(tokio::spawn(stream)), away }
+    }
+}
+
+impl Stack {
+    /// Its replicas as they are to be asked: of those that are away for `patience` nobody need wait for an answer.
+    fn round(&self, patience: Duration) -> Round {
+        let long = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= patience);
+        let lost = self.replicas.iter().filter(|(_, replica)| long(*locked(&replica.away)));
+        Round {
+            replicas: self.replicas.keys().copied().collect(),
+            lost: lost.map(|(address, _)| *address).collect(),
+            deserted: long(self.alone),
+            ..Round::default()
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,9 +145,9 @@ impl Facts {
         stack.replicas.retain(|known, _| replicas.contains(known));
         for replica in replicas {
             let known = &stack.known;
-            let begin = || Task::new(tokio::spawn(stream::follow(*replica, known.clone(), Pace::default())));
-            stack.replicas.entry(*replica).or_insert_with(begin);
+            stack.replicas.entry(*replica).or_insert_with(|| Replica::follow(*replica, known.clone()));
         }
+        stack.alone = replicas.is_empty().then(|| stack.alone.unwrap_or_else(Instant::now));
     }
 
     /// Follows nothing of `stack` any more, and knows nothing of it.
@@ -130,26 +163,24 @@ impl Facts {
 
     /// Whether a run's metrics arrived. A push that was told is answered at once; everything else is asked of every
     /// replica. What may still change (a living connection, a replica that does not answer) is asked again until
-    /// `patience` is over; later than that it never answers.
+    /// `patience` is over; later than that it never answers. For a replica that has been away for so long already nobody
+    /// waits again: it is asked once, in case that it has just come back.
     pub async fn arrived(&self, run: &Run<'_>, patience: Duration) -> Arrival {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE;
         let mut said = BTreeMap::new();
         loop {
             // Replicas come and go meanwhile.
-            let stack = locked(&self.stacks).get(run.stack).map(|stack| {
-                let replicas: BTreeSet<SocketAddr> = stack.replicas.keys().copied().collect();
-                (replicas, stack.known.clone())
-            });
-            let Some((replicas, known)) = stack else { return Arrival::NotObservable };
+            let asked = |stack: &Stack| (stack.round(patience), stack.known.clone());
+            let stack = locked(&self.stacks).get(run.stack).map(asked);
+            let Some((round, known)) = stack else { return Arrival::NotObservable };
             let told = locked(&known).of(run);
             if let Some(pushed) = told.clone().filter(|body| body.standing == Standing::Pushed) {
                 return pushed.into();
             }
             // That it lived when it was told is no proof that a proxy keeps it now.
             let told = told.filter(|body| body.standing != Standing::Live);
-            let round = Round { body: told, ..Round::default() };
-            let round = round.of(&replicas, run, deadline, &said).await;
+            let round = Round { body: told, ..round }.ask(run, deadline, &said).await;
             if round.is_settled() || Instant::now() + pause >= deadline {
                 return round.into();
             }
@@ -165,29 +196,30 @@ impl Facts {
 struct Round {
     body: Option<Body>,
     silence: Silence,
-    /// Nobody is there to be asked.
-    alone: bool,
+    /// Who is asked.
+    replicas: BTreeSet<SocketAddr>,
+    /// Who of them has been away for so long that nobody waits for it.
+    lost: BTreeSet<SocketAddr>,
+    /// Nobody has been there to be asked for as long.
+    deserted: bool,
     /// Who did not answer, and why.
     missing: BTreeMap<SocketAddr, String>,
 }
 
 impl Round {
     /// Asks them all at the same time. Of one that is broken off at the deadline it counts what it `said` before.
-    async fn of(
-        mut self,
-        replicas: &BTreeSet<SocketAddr>,
-        run: &Run<'_>,
-        deadline: Instant,
-        said: &BTreeMap<SocketAddr, String>,
-    ) -> Self {
+    async fn ask(mut self, run: &Run<'_>, deadline: Instant, said: &BTreeMap<SocketAddr, String>) -> Self {
         let ask = |replica: &SocketAddr| {
             let replica = *replica;
             async move { (replica, ask(replica, run).await) }
         };
-        self.alone = replicas.is_empty();
-        let mut asked: FuturesUnordered<_> = replicas.iter().map(ask).collect();
-        let (mut waiting, mut until) = (replicas.clone(), deadline);
-        while let Ok(Some((replica, answer))) = timeout_at(until, asked.next()).await {
+        let mut asked: FuturesUnordered<_> = self.replicas.iter().map(ask).collect();
+        let (mut waiting, mut until) = (self.replicas.clone(), deadline);
+        loop {
+            if waiting.is_subset(&self.lost) {
+                until = until.min(Instant::now() + OTHERS);
+            }
+            let Ok(Some((replica, answer))) = timeout_at(until, asked.next()).await else { break };
             waiting.remove(&replica);
             match answer {
                 Ok((body, silence)) => {
@@ -207,13 +239,18 @@ impl Round {
 
     /// Whether asking again would not help.
     fn is_settled(&self) -> bool {
+        let all_told = if self.replicas.is_empty() {
+            self.deserted
+        } else {
+            self.missing.keys().all(|replica| self.lost.contains(replica))
+        };
         match self.body.as_ref().map(|body| body.standing) {
             Some(Standing::Pushed) => true,
             // The application may have come back and pushed elsewhere.
-            Some(Standing::Snapshot) => !self.alone && self.missing.is_empty(),
+            Some(Standing::Snapshot) => all_told,
             Some(Standing::Live) => false,
             // What a connection still sends has not arrived yet.
-            None => !self.alone && self.missing.is_empty() && self.silence != Silence::Open,
+            None => all_told && self.silence != Silence::Open,
         }
     }
 }
@@ -222,7 +259,7 @@ impl From<Round> for Arrival {
     fn from(round: Round) -> Self {
         match round.body {
             Some(body) => body.into(),
-            None if round.alone => Self::Unreachable("none of its proxies is there".to_owned()),
+            None if round.replicas.is_empty() => Self::Unreachable("none of its proxies is there".to_owned()),
             None if round.missing.is_empty() => Self::NoBody { connected: round.silence != Silence::None },
             None => {
                 let each = round.missing.iter().map(|(replica, why)| format!("{replica}: {why}"));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::known::Known;
 use super::request::Connection;
-use super::{answer, locked};
+use super::{Away, answer, locked};
 
 /// Bytes of a line; those of a proxy have some hundred.
 pub const LINE_MAX: usize = 64 << 10;
@@ -39,14 +39,15 @@ impl Default for Pace {
     }
 }
 
-/// Reads the replica's stream into `known`, and begins again where it was when that breaks off. Never ends by itself.
-pub async fn follow(replica: SocketAddr, known: Arc<Mutex<Known>>, pace: Pace) {
+/// Reads the replica's stream into `known`, and begins again where it was when that breaks off; `away` tells since when
+/// there is none. Never ends by itself.
+pub async fn follow(replica: SocketAddr, known: Arc<Mutex<Known>>, away: Away, pace: Pace) {
     let (mut cursor, mut pause) = (String::new(), pace.pause);
     let mut lost = false;
     loop {
         let began = Instant::now();
         let mut heard = false;
-        let read = read(replica, pace, &mut cursor, |line| {
+        let read = read(replica, pace, &mut cursor, &away, |line| {
             if !heard && lost {
                 tracing::info!(%replica, "the proxy tells its facts again");
             }
@@ -56,6 +57,7 @@ pub async fn follow(replica: SocketAddr, known: Arc<Mutex<Known>>, pace: Pace) {
             }
         });
         let Err(why) = read.await;
+        locked(&away).get_or_insert_with(Instant::now);
         // Once for each time that it was well before: a proxy that stays away is no news.
         if heard || !lost {
             tracing::info!(%replica, why, "the stream of a proxy's facts broke off; it is tried again");
@@ -74,6 +76,7 @@ async fn read(
     replica: SocketAddr,
     pace: Pace,
     cursor: &mut String,
+    away: &Away,
     mut each: impl FnMut(answer::Line),
 ) -> Result<std::convert::Infallible, String> {
     let path = format!("/executions?after={cursor}");
@@ -92,6 +95,7 @@ async fn read(
         }
         return Err(format!("it answered with {status}"));
     }
+    *locked(away) = None;
     let (mut body, mut lines) = (response.into_body(), Lines::default());
     let mut until = Instant::now() + pace.silence;
     loop {

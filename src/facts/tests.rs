@@ -270,7 +270,7 @@ async fn asked(
     })
     .await;
     let known = Arc::<Mutex<Known>>::default();
-    let _task = Task::new(tokio::spawn(stream::follow(replica, known.clone(), QUICK)));
+    let _task = Task::new(tokio::spawn(stream::follow(replica, known.clone(), Away::default(), QUICK)));
     let mut cursors = Vec::new();
     for _ in 0..times {
         let path = asked.recv().await.unwrap();
@@ -347,6 +347,34 @@ async fn who_cannot_be_asked_is_named_in_time() {
     }
 }
 
+/// While a proxy is away many launches may end: only the first of them waits for it.
+#[tokio::test(start_paused = true)]
+async fn who_is_known_to_be_away_is_not_waited_for_again() {
+    let silent = server(|_: &str| (String::new(), true)).await;
+    for (replicas, told) in [
+        (vec![nobody().await], "cannot connect"),
+        (vec![silent], "no answer in time"),
+        (vec![], "none of its proxies is there"),
+    ] {
+        let facts = facts(&replicas);
+        let patience = Duration::from_secs(2);
+        for (what, least, most) in [
+            ("it may come back", Duration::from_millis(1600), patience),
+            ("it is away", Duration::ZERO, OTHERS),
+        ] {
+            let began = Instant::now();
+            let Arrival::Unreachable(why) = facts.arrived(&run(None), patience).await else { panic!() };
+            assert!(why.contains(told), "{what}: {why}");
+            let passed = began.elapsed();
+            assert!(
+                passed >= least && passed <= most + Duration::from_millis(10),
+                "{told}, {what}: {passed:?}"
+            );
+            sleep(patience).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_hangs_does_not_hide_the_body_of_another() {
     let silent = server(|_: &str| (String::new(), true)).await;
@@ -363,6 +391,27 @@ async fn a_replica_that_hangs_does_not_hide_the_body_of_another() {
     let arrival = facts(&[silent, older, newer]).arrived(&run(Some("p")), patience).await;
     assert_eq!(arrival, Arrival::Received { door: "push".to_owned(), series: 30, pushed: true });
     assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_living_body_is_waited_for_beside_a_replica_that_is_away() {
+    let asked = Arc::new(Mutex::new(0));
+    let reply = move |path: &str| {
+        if path != "/executions/42" {
+            return (http(503, ""), true);
+        }
+        *locked(&asked) += 1;
+        let push = Some(4).filter(|_| *locked(&asked) > 2);
+        let text = json!({ "attempts": [attempt("p", Some(3), push, true, 9)] }).to_string();
+        (http(200, &text), true)
+    };
+    let facts = facts(&[server(reply).await, nobody().await]);
+    let patience = Duration::from_secs(5);
+    for replica in locked(&facts.stacks).get(STACK).unwrap().replicas.values() {
+        *locked(&replica.away) = Instant::now().checked_sub(patience);
+    }
+    let arrival = facts.arrived(&run(Some("p")), patience).await;
+    assert_eq!(arrival, Arrival::Received { door: "push".to_owned(), series: 9, pushed: true });
 }
 
 #[tokio::test]

@@ -249,7 +249,7 @@ impl Cluster {
             Ok(written) => {
                 let version = written.resource_version().unwrap_or_default();
                 if object.kind.is_watched() {
-                    let event = Event::Apply(SeenPart::new(written));
+                    let event = Event::Apply(SeenPart::new(object.kind, written));
                     self.cache.lock().stacks.take_part(object.kind, event);
                 }
                 Ok(Outcome::Taken(version))

@@ -105,9 +105,9 @@ pub(super) async fn watch_parts(client: Client, namespace: Option<String>, kind:
         let event = event.map(|event| match event {
             Event::Init => Event::Init,
             Event::InitDone => Event::InitDone,
-            Event::InitApply(object) => Event::InitApply(SeenPart::new(object)),
-            Event::Apply(object) => Event::Apply(SeenPart::new(object)),
-            Event::Delete(object) => Event::Delete(SeenPart::new(object)),
+            Event::InitApply(object) => Event::InitApply(SeenPart::new(kind, object)),
+            Event::Apply(object) => Event::Apply(SeenPart::new(kind, object)),
+            Event::Delete(object) => Event::Delete(SeenPart::new(kind, object)),
         });
         match event {
             Ok(event) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
@@ -32,9 +32,10 @@ pub struct SeenPart {
 }
 
 impl SeenPart {
-    /// Without `managedFields`, which are half of it.
-    pub fn new(mut object: DynamicObject) -> Self {
+    /// Without `managedFields`, which are half of it, and with its kind, which items of a list do not say.
+    pub fn new(kind: Kind, mut object: DynamicObject) -> Self {
         object.metadata.managed_fields = None;
+        object.types = Some(TypeMeta { api_version: kind.api_version(), kind: kind.name().to_owned() });
         let value = serde_json::to_value(&object).unwrap_or_default();
         Self { metadata: object.metadata, value: Arc::new(value) }
     }

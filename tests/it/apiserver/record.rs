@@ -50,8 +50,9 @@ impl Record {
         self.entries.len()
     }
 
+    /// What came after a mark of the whole record, also of one that was filtered.
     pub fn since(&self, mark: usize) -> Self {
-        Self { entries: self.entries.get(mark..).unwrap_or_default().to_vec() }
+        self.filter(|e| e.sequence > mark)
     }
 
     #[must_use]

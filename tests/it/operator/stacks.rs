@@ -114,7 +114,7 @@ async fn an_empty_spec_brings_up_what_it_says_and_then_nothing_is_written() {
     workloads_are_ready(&world);
     world.quiet().await;
     let wrote = world.server.record().by("operator").since(mark).writes();
-    assert!(wrote.is_empty(), "{wrote:?}");
+    assert!(wrote.is_empty(), "{wrote}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn a_restarted_operator_writes_nothing() {
     let _successor = world.operator_as("successor", &[]);
     world.quiet().await;
     let wrote = world.server.record().by("successor").since(mark).writes();
-    assert!(wrote.is_empty(), "{wrote:?}");
+    assert!(wrote.is_empty(), "{wrote}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +309,7 @@ async fn what_no_watch_shows_goes_when_it_is_switched_off_and_is_not_asked_for_a
     world.quiet().await;
     assert_eq!(asked(mark, "successor"), 5);
     let wrote = world.server.record().by("successor").since(mark).writes();
-    assert!(wrote.is_empty(), "{wrote:?}");
+    assert!(wrote.is_empty(), "{wrote}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,7 +375,7 @@ async fn what_others_run_and_cannot_be_connected_to_is_told_and_the_rest_is_read
     let _successor = world.operator();
     world.quiet().await;
     let wrote = world.server.record().since(mark).by("operator").writes();
-    assert!(wrote.is_empty(), "{wrote:?}");
+    assert!(wrote.is_empty(), "{wrote}");
     // It comes up, and nobody touches the TaskMonitoring.
     let _listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     tokio::time::sleep(AGAIN).await;

@@ -13,6 +13,7 @@ mod bounds;
 #[expect(clippy::too_many_lines, reason = "a table")]
 mod definitions;
 mod launches;
+mod monitoring;
 
 /// What the API server or the operator is expected to say.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +88,10 @@ async fn fixtures(t: &Space) {
 async fn the_table() {
     beside("refusals", async |t: &Space| {
         fixtures(t).await;
-        let cases: Vec<Case> =
-            [definitions::all(), launches::all(), bounds::all()].into_iter().flatten().collect();
+        let cases: Vec<Case> = [definitions::all(), launches::all(), bounds::all(), monitoring::all()]
+            .into_iter()
+            .flatten()
+            .collect();
         let mut wrong = Vec::new();
         let mut applied = Vec::new();
         for (number, case) in cases.iter().enumerate() {

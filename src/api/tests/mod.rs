@@ -3,6 +3,7 @@
 mod cel;
 mod embedded;
 mod seen;
+mod shapes;
 
 use serde_json::{Value, json};
 

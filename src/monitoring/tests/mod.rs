@@ -4,6 +4,7 @@ mod build;
 mod health;
 mod hostile;
 mod plan;
+mod select;
 mod status;
 
 use std::collections::BTreeMap;

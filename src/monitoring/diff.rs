@@ -136,6 +136,9 @@ enum Meaning {
     Amounts,
 }
 
+/// A field that the API server leaves out where it is false. (Where true is the default it does not.)
+const LEFT_OUT: &str = "publishNotReadyAddresses";
+
 /// Whether `live` has everything that `wanted` says. Empty maps and nothing are one: the API server leaves them out.
 fn contains(live: &Value, wanted: &Value, meaning: Meaning) -> bool {
     match (live, wanted) {
@@ -145,7 +148,8 @@ fn contains(live: &Value, wanted: &Value, meaning: Meaning) -> bool {
                 "requests" | "limits" | "sizeLimit" => Meaning::Amounts,
                 _ => meaning,
             };
-            live.get(key).map_or(is_nothing(wanted), |live| contains(live, wanted, meaning))
+            let is_left_out = || is_nothing(wanted) || *wanted == Value::Bool(false) && key == LEFT_OUT;
+            live.get(key).map_or_else(is_left_out, |live| contains(live, wanted, meaning))
         }),
         (Value::Array(live), Value::Array(wanted)) => {
             live.len() == wanted.len() && live.iter().zip(wanted).all(|(l, w)| contains(l, w, meaning))

@@ -52,6 +52,7 @@ fn what_others_change_is_repaired() {
         (Kind::StatefulSet, "prometheus", "/spec/replicas", json!(0)),
         (Kind::StatefulSet, "prometheus", "/spec/template/spec/containers/0/image", json!("evil")),
         (Kind::ConfigMap, "prometheus", "/data/rules.yml", json!("")),
+        (Kind::Service, "metrics-proxy", "/spec/publishNotReadyAddresses", json!(true)),
         (Kind::NetworkPolicy, "prometheus", "/spec/ingress/0/from/0", json!({"podSelector": {}})),
         (Kind::Role, "prometheus", "/rules/0/verbs", json!(["list", "watch", "delete"])),
         (
@@ -98,6 +99,10 @@ fn what_the_api_server_adds_is_no_difference() {
     meddle(&mut s, Kind::Service, "prometheus", "/spec/ports/0/targetPort", json!("9090"));
     let live = s.owned.get_mut(&(Kind::Service, "prometheus".to_owned())).unwrap();
     Arc::make_mut(live)["spec"]["clusterIP"] = json!("10.0.0.1");
+    let proxy = s.owned.get_mut(&(Kind::Service, "metrics-proxy".to_owned())).unwrap();
+    Arc::make_mut(proxy)["metadata"]["resourceVersion"] = json!("changed");
+    let left_out = Arc::make_mut(proxy)["spec"].as_object_mut().unwrap().remove("publishNotReadyAddresses");
+    assert_eq!(left_out, Some(json!(false)));
     assert!(names(&s).is_empty(), "{:?}", names(&s));
     // Words are no amounts.
     meddle(&mut s, Kind::Service, "prometheus", "/spec/ports/0/name", json!("http-web2"));

@@ -18,6 +18,7 @@ use super::error::{Error, api_status};
 use crate::api::seen::{SeenMonitoring, label_of};
 use crate::api::task_monitoring::Mode;
 use crate::inject::exporters::Offer;
+use crate::monitoring::diff::is_as_wanted;
 use crate::monitoring::external;
 use crate::monitoring::object::{Kind, Object, Part};
 use crate::monitoring::offer::{offer, port};
@@ -169,8 +170,10 @@ impl Cluster {
         let (mut written, mut failed) = (0, None);
         for object in &plan.apply {
             match self.apply_object(name, &uid, object).await {
-                Ok(outcome) => {
-                    written += 1;
+                Ok((outcome, wrote)) => {
+                    let before = self.monitoring.memory(name, &uid).answers.remove(&object.key());
+                    let healed = before.is_some_and(|answer| !matches!(answer.outcome, Outcome::Taken(_)));
+                    written += usize::from(wrote || healed);
                     let answer = Answer { at: s.now, digest: object.digest().to_owned(), outcome };
                     self.monitoring.remember(name, &uid, object.key(), answer);
                 }
@@ -226,25 +229,31 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
     }
 
-    /// One object. A watch tells what is ours; what it does not tell is looked at before it is written for the first
-    /// time, since an apply would take over what is somebody else's.
-    async fn apply_object(&self, stack: &Name, uid: &str, object: &Object) -> Result<Outcome, Error> {
+    /// One object. A watch tells what is ours; what it does not tell is looked at before it is written, since an apply
+    /// would take over what is somebody else's. Whether there is anything new is told too.
+    async fn apply_object(&self, stack: &Name, uid: &str, object: &Object) -> Result<(Outcome, bool), Error> {
         let api = self.objects(&stack.namespace, object.kind);
         let what = || format!("{} {}/{}", object.kind.name(), stack.namespace, object.name);
         if object.kind == Kind::Secret {
-            return outcome(self.create_secret(&api, object).await)
-                .map_err(|e| Error::request("create", what(), e));
+            let created = outcome(self.create_secret(&api, object).await);
+            return created.map(new).map_err(|e| Error::request("create", what(), e));
         }
-        let is_known = self.is_ours(stack, uid, object);
-        if !is_known {
+        let mut is_ours = self.is_ours(stack, uid, object);
+        if !is_ours {
             match api.get_opt(&object.name).await {
                 Ok(None) => {}
-                Ok(Some(found)) if belongs(&found, stack, uid) => {}
-                Ok(Some(found)) => return Ok(Outcome::Foreign(owner_of(&found))),
-                Err(e) => return outcome(Err(e)).map_err(|e| Error::request("get", what(), e)),
+                Ok(Some(found)) if !belongs(&found, stack, uid) => {
+                    return Ok(new(Outcome::Foreign(owner_of(&found))));
+                }
+                Ok(Some(found)) if is_as_wanted(&json!(found), object) => {
+                    return Ok((Outcome::Taken(found.resource_version().unwrap_or_default()), false));
+                }
+                Ok(Some(_)) => is_ours = true,
+                Err(e) => return outcome(Err(e)).map(new).map_err(|e| Error::request("get", what(), e)),
             }
         }
-        let params = PatchParams { force: is_known, ..PatchParams::apply(MANAGER) };
+        // What is ours is put back also where somebody else has a hand on a field.
+        let params = PatchParams { force: is_ours, ..PatchParams::apply(MANAGER) };
         match api.patch(&object.name, &params, &Patch::Apply(&object.body)).await {
             Ok(written) => {
                 let version = written.resource_version().unwrap_or_default();
@@ -252,9 +261,9 @@ impl Cluster {
                     let event = Event::Apply(SeenPart::new(object.kind, written));
                     self.cache.lock().stacks.take_part(object.kind, event);
                 }
-                Ok(Outcome::Taken(version))
+                Ok(new(Outcome::Taken(version)))
             }
-            Err(e) => outcome(Err(e)).map_err(|e| Error::request("apply", what(), e)),
+            Err(e) => outcome(Err(e)).map(new).map_err(|e| Error::request("apply", what(), e)),
         }
     }
 
@@ -318,6 +327,10 @@ impl Cluster {
             Error::request("delete", format!("{} {}/{}", gone.kind.name(), stack.namespace, gone.name), e)
         })
     }
+}
+
+const fn new(outcome: Outcome) -> (Outcome, bool) {
+    (outcome, true)
 }
 
 /// How the API server calls a kind.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use millrace::api::{TaskMonitoring, TaskMonitoringSpec};
 use millrace::facts::reach::AGAIN;
-use millrace::monitoring::ASK_AGAIN;
+use millrace::monitoring::{ASK_AGAIN, UNWATCHED};
 use millrace::names::{label, reason};
 use serde_json::{Value, json};
 
@@ -380,4 +380,32 @@ async fn what_others_run_and_cannot_be_connected_to_is_told_and_the_rest_is_read
     let _listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     tokio::time::sleep(AGAIN).await;
     says(&world, "monitoring", "PrometheusReady", reason::EXTERNAL).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_watch_shows_is_looked_at_and_written_only_if_somebody_changed_it() {
+    let world = World::new();
+    install_foreign(&world);
+    let operator = world.operator();
+    apply(&world, NS, "monitoring", &with_foreign());
+    let limit = |store: &Store| {
+        store.get("servicemonitors", NS, "millrace-monitoring").map(|o| o["spec"]["sampleLimit"].clone())
+    };
+    world.server.until("all are there", |store| store.all("grafanadashboards").len() == 2).await;
+    let wanted = world.server.with(|store| limit(store));
+    world.quiet().await;
+    let mark = world.server.mark();
+    tokio::time::sleep(UNWATCHED).await;
+    world.quiet().await;
+    operator.stop().await;
+    let _successor = world.operator();
+    world.quiet().await;
+    let record = world.server.record().since(mark);
+    assert_eq!(record.count(Verb::Get, "servicemonitors"), 2);
+    assert!(record.writes().is_empty(), "{}", record.writes());
+    world.server.with(|store| {
+        store.edit("servicemonitors", NS, "millrace-monitoring", |o| o["spec"]["sampleLimit"] = json!(1));
+    });
+    tokio::time::sleep(UNWATCHED).await;
+    world.server.until("it is put back", |store| limit(store) == wanted).await;
 }

@@ -23,38 +23,54 @@ const USABLE: RangeInclusive<i64> = 1..=i64::MAX / 2;
 /// Gives execution ids.
 pub struct ExecutionIds {
     api: Api<ConfigMap>,
-    block: Mutex<Range<i64>>,
+    block: Mutex<Block>,
+}
+
+/// What is left of a block, and the record as it was written for it: while nobody else writes it, the next block
+/// costs no read.
+#[derive(Default)]
+struct Block {
+    left: Range<i64>,
+    record: Option<ConfigMap>,
 }
 
 impl ExecutionIds {
     /// An allocator whose record is in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), block: Mutex::new(0..0) }
+        Self { api: Api::namespaced(client, namespace), block: Mutex::default() }
     }
 
     /// An id that nobody else has or will have. `highest` tells the highest id that is found in use; it is asked
     /// only when the record is lost.
     pub async fn next(&self, highest: impl Fn() -> i64 + Send) -> Result<i64, Error> {
         let mut block = self.block.lock().await;
-        if block.is_empty() {
-            *block = self.take_block(highest).await?;
+        if block.left.is_empty() {
+            let known = block.record.take();
+            *block = self.take_block(known, highest).await?;
         }
-        let id = block.start;
-        block.start += 1;
+        let id = block.left.start;
+        block.left.start += 1;
         Ok(id)
     }
 
-    async fn take_block(&self, highest: impl Fn() -> i64 + Send) -> Result<Range<i64>, Error> {
+    async fn take_block(
+        &self,
+        mut known: Option<ConfigMap>,
+        highest: impl Fn() -> i64 + Send,
+    ) -> Result<Block, Error> {
         for _ in 0..TRIES {
-            let current = self.api.get_opt(record::CONFIG_MAP).await;
-            let current = current.map_err(|e| Error::request("get", what(), e))?;
+            let current = match known.take() {
+                Some(known) => Some(known),
+                None => self.read().await?,
+            };
             let first =
                 current.as_ref().and_then(next_of).unwrap_or_else(|| recovered(highest(), current.is_some()));
             let block = first..first.saturating_add(BLOCK);
+            let replaced = current.is_some();
             let written = match current {
                 Some(mut map) => {
                     map.data.get_or_insert_default().insert(record::NEXT.to_owned(), block.end.to_string());
-                    // The resourceVersion that was read makes this a compare-and-swap.
+                    // Its resourceVersion makes this a compare-and-swap.
                     self.api.replace(record::CONFIG_MAP, &PostParams::default(), &map).await
                 }
                 None => self.api.create(&PostParams::default(), &new_record(block.end)).await,
@@ -62,13 +78,18 @@ impl ExecutionIds {
             match written {
                 Ok(map) => {
                     tracing::debug!(first = block.start, next = block.end, version = ?map.resource_version(), "took a block of execution ids");
-                    return Ok(block);
+                    return Ok(Block { left: block, record: Some(map) });
                 }
-                Err(e) if api_status(&e).is_some_and(|s| s.code == 409) => {}
+                // Another operator was faster, or somebody deleted the record that we knew.
+                Err(e) if api_status(&e).is_some_and(|s| s.code == 409 || s.code == 404 && replaced) => {}
                 Err(e) => return Err(Error::request("write", what(), e)),
             }
         }
         Err(Error::Contended(record::CONFIG_MAP))
+    }
+
+    async fn read(&self) -> Result<Option<ConfigMap>, Error> {
+        self.api.get_opt(record::CONFIG_MAP).await.map_err(|e| Error::request("get", what(), e))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use millrace::api::task_launch::{ParentRef, Shutdown};
 use millrace::api::{Phase, TaskDefinition, TaskLaunch};
-use millrace::names::{execution_ids, job_name, reason};
+use millrace::names::{execution_ids, job_name, label, reason};
 use serde_json::json;
 
 use super::harness::{HOME, NS, World, condition, refused};
@@ -330,6 +330,31 @@ async fn execution_ids_go_on_above_the_highest_when_their_record_is_lost_or_dama
     assert_eq!(world.finished("three").await.execution_id, Some(2001));
     let map = world.server.get::<ConfigMap>(HOME, execution_ids::CONFIG_MAP).unwrap();
     assert_eq!(map.data.unwrap()["next"], "2101");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_of_execution_ids_is_read_once_and_again_when_somebody_touched_it() {
+    let world = World::new();
+    world.define("hello", |_| ());
+    let _operator = world.operator();
+    let burst = |from: usize, to: usize| {
+        for i in from..to {
+            world.launch(&format!("launch-{i:03}"), "hello");
+        }
+    };
+    let reads = || world.requests(0).by("operator").count(Verb::Get, "configmaps");
+    burst(0, 250);
+    world.server.until("all have Jobs", |store| store.all("jobs").len() == 250).await;
+    assert_eq!(reads(), 1, "three blocks");
+    world.server.with(|store| store.remove("configmaps", HOME, execution_ids::CONFIG_MAP));
+    burst(250, 350);
+    world.server.until("all have Jobs", |store| store.all("jobs").len() == 350).await;
+    assert_eq!(reads(), 2, "the known one is gone: looked for once more");
+    let ids: std::collections::BTreeSet<_> = world.server.with(|store| {
+        let id = |job: &serde_json::Value| job["metadata"]["labels"][label::EXECUTION_ID].to_string();
+        store.all("jobs").iter().map(|job| id(job)).collect()
+    });
+    assert_eq!(ids.len(), 350, "each has its own");
 }
 
 #[tokio::test(start_paused = true)]

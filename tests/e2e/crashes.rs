@@ -1,7 +1,6 @@
 //! Operators that die, are replaced or forget: launches do not notice.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -10,36 +9,10 @@ use millrace::api::Phase;
 use millrace::names::{execution_ids, reason};
 use serde_json::json;
 
+use crate::support::chance::{Chance, seed};
 use crate::support::cluster::until;
-use crate::support::manifest::{now, plain};
+use crate::support::manifest::plain;
 use crate::support::{Run, Space, alone, operator};
-
-/// Seed of what happens when; a failure is repeated with the one it printed.
-#[expect(clippy::disallowed_methods, reason = "a test's own setting")]
-fn seed() -> u64 {
-    let given = std::env::var("MILLRACE_E2E_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| u64::from(now().subsec_nanosecond().unsigned_abs()));
-    eprintln!("MILLRACE_E2E_SEED={seed}");
-    seed
-}
-
-/// SplitMix64: enough chance, and the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
-    }
-
-    /// A moment that is not tied to anything: that is the point of it, so here a test does wait for time.
-    async fn moment(&mut self, limit_millis: u64) {
-        tokio::time::sleep(Duration::from_millis(self.below(limit_millis))).await;
-    }
-}
 
 async fn define(t: &Space) {
     t.define("good", plain(&["--run-for=1s"])).await;
@@ -88,7 +61,7 @@ async fn thirty_launches_while_the_operator_is_killed_again_and_again() {
             for round in 0..6 {
                 chance.moment(2500).await;
                 // The kubelet waits longer and longer before it starts a killed container again; a lost pod has a successor at once.
-                if round % 3 == 0 && operator::kill_process(&t.client).await {
+                if round % 3 == 0 && operator::kill_process(&operator::pods(&t.client).await).await {
                     killed += 1;
                 } else {
                     lost += operator::lose_pod(&t.client).await.len();

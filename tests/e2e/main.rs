@@ -18,6 +18,7 @@
     reason = "each test has a thread of its own, and JSON is written where it is used"
 )]
 
+mod chaos;
 mod chart;
 mod clients;
 mod crashes;

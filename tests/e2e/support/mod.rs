@@ -1,5 +1,6 @@
 //! What tests say: define, launch, wait, look.
 
+pub mod chance;
 pub mod cluster;
 pub mod command;
 pub mod evidence;

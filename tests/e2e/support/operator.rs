@@ -15,12 +15,18 @@ pub const NAME: &str = "millrace";
 /// The chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/millrace");
 
-const SELECTOR: &str = "app.kubernetes.io/instance=millrace,app.kubernetes.io/component=operator";
+/// What its pods are found by.
+pub const SELECTOR: &str = "app.kubernetes.io/instance=millrace,app.kubernetes.io/component=operator";
+
+/// Its pods, if the API server answers.
+pub async fn try_pods(client: &Client) -> Result<Vec<Pod>, kube::Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    Ok(api.list(&ListParams::default().labels(SELECTOR)).await?.items)
+}
 
 /// Its pods.
 pub async fn pods(client: &Client) -> Vec<Pod> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    api.list(&ListParams::default().labels(SELECTOR)).await.unwrap().items
+    try_pods(client).await.unwrap()
 }
 
 /// Waits until a pod other than these is at work.
@@ -61,9 +67,9 @@ pub async fn lose_pod(client: &Client) -> Vec<String> {
     gone
 }
 
-/// Sends SIGKILL to its process. False where that runs on another machine.
-pub async fn kill_process(client: &Client) -> bool {
-    for pod in pods(client).await {
+/// Sends SIGKILL to the process of one of its pods. False where that runs on another machine.
+pub async fn kill_process(pods: &[Pod]) -> bool {
+    for pod in pods {
         let containers = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
         for id in containers.filter_map(|c| c.container_id.as_deref()?.split("//").nth(1)) {
             if let Some(process) = process_of(id) {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::network::{self, Port};
 use super::object::{Kind, Object, Part};
 use super::offer::port;
-use super::pods::{Pod, Resources, http_probe, workload};
+use super::pods::{Pod, Resources, http_probe, of_a_set, workload};
 use super::{Stack, volumes};
 use crate::api::task_monitoring::{Mode, ServiceType};
 
@@ -64,6 +64,6 @@ fn stateful_set(stack: &Stack<'_>) -> Object {
         configuration: json!({}),
     };
     let template = pod.template(stack);
-    let body = workload(stack, part, 1, &template, json!({"serviceName": part.name()}));
+    let body = workload(stack, part, 1, &template, of_a_set(part));
     Object::new(part, Kind::StatefulSet, part.name(), body)
 }

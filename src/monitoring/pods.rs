@@ -109,6 +109,12 @@ pub(super) fn workload(stack: &Stack<'_>, part: Part, replicas: i32, template: &
     json!({"spec": spec})
 }
 
+/// What a StatefulSet says besides. In Kubernetes' own order it would wait for a pod that can never be ready, such as one
+/// with an image that is not there, and not replace it when the image is put right.
+pub(super) fn of_a_set(part: Part) -> Value {
+    json!({"serviceName": part.name(), "podManagementPolicy": "Parallel"})
+}
+
 /// A probe of an HTTP path.
 pub(super) fn http_probe(path: &str, port: &str, period_seconds: i32, failures: i32) -> Value {
     json!({

@@ -6,7 +6,7 @@ use super::config::prometheus::{FLAGS, PrometheusConfig, RULES, Targets, render_
 use super::network::{self, Port};
 use super::object::{Kind, Object, Part, selector};
 use super::offer::port;
-use super::pods::{Pod, Resources, http_probe, literal, workload};
+use super::pods::{Pod, Resources, http_probe, literal, of_a_set, workload};
 use super::{Stack, volumes};
 use crate::api::task_monitoring::{Discovery, Mode, PrometheusExternal, ServiceType};
 
@@ -109,7 +109,7 @@ fn stateful_set(stack: &Stack<'_>, files: &Value) -> Object {
         configuration: files.clone(),
     };
     let template = pod.template(stack);
-    let body = workload(stack, part, 1, &template, json!({"serviceName": part.name()}));
+    let body = workload(stack, part, 1, &template, of_a_set(part));
     Object::new(part, Kind::StatefulSet, part.name(), body)
 }
 

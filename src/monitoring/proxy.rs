@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::network::{self, Port};
 use super::object::{Kind, Object, Part, selector, set};
 use super::offer::port;
-use super::pods::{Pod, Resources, http_probe, literal, workload};
+use super::pods::{Pod, Resources, http_probe, literal, of_a_set, workload};
 use super::{Stack, TaskFilter, quantity, volumes};
 use crate::api::task_monitoring::{Discovery, Mode, Service, ServiceType};
 
@@ -108,7 +108,7 @@ fn stateful_set(stack: &Stack<'_>) -> Object {
     let spec = &stack.spec.proxy;
     let part = Part::Proxy;
     let mut volumes = vec![volumes::files("filters", part.name())];
-    let mut more = json!({"serviceName": part.name(), "podManagementPolicy": "Parallel"});
+    let mut more = of_a_set(part);
     if spec.storage.ephemeral {
         volumes.push(volumes::scratch("data", &spec.storage.size));
     } else {

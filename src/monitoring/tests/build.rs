@@ -259,6 +259,16 @@ fn a_change_of_configuration_rolls_the_pods_that_read_it() {
     assert_eq!(grafana(&json!({})), grafana(&json!({"proxy": {"replicas": 2}})));
 }
 
+/// One that Kubernetes starts in order waits for ever for a pod that can never be ready, also when its image was put right.
+#[test]
+fn a_set_replaces_pods_that_cannot_start() {
+    let objects = built(&everything());
+    for part in ["prometheus", "metrics-proxy", "influxdb"] {
+        let set = find(&objects, Kind::StatefulSet, part);
+        assert_eq!(set["spec"]["podManagementPolicy"], "Parallel", "{part}");
+    }
+}
+
 #[test]
 fn a_larger_volume_touches_no_field_that_cannot_change() {
     let set = |size: &str| {

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millrace::inject::exporters::Exporters;
 use serde_json::Value;
 
-use crate::support::app::{App, Doors, Run};
+use crate::support::app::{App, Run, doors};
 use crate::support::proxy::Proxy;
 use crate::support::samples::{Sample, Series, samples};
 use crate::support::{check, eventually};
@@ -58,75 +59,96 @@ impl End {
     }
 }
 
+/// How an application comes to the proxy: it is told of both doors, and which it takes is a matter of its libraries.
+struct Way {
+    to: Exporters,
+    /// Whether it has the RSocket client, and so can be pulled.
+    pulled: bool,
+    /// What its user sets.
+    env: &'static [(&'static str, &'static str)],
+}
+
+fn by_tcp(proxy: &Proxy) -> Way {
+    Way { to: proxy.doors(), pulled: true, env: &[] }
+}
+
+/// The operator never says so, but its users may.
+fn by_websocket(proxy: &Proxy) -> Way {
+    let env = &[("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_TRANSPORT", "websocket")];
+    Way { to: doors(proxy.websocket, Some(proxy.push)), pulled: true, env }
+}
+
+fn by_push(proxy: &Proxy) -> Way {
+    Way { pulled: false, ..by_tcp(proxy) }
+}
+
+/// Of an application that has libraries for both doors.
+fn by_rsocket_only(proxy: &Proxy) -> Way {
+    Way { to: doors(proxy.tcp, None), ..by_tcp(proxy) }
+}
+
 #[tokio::test]
 async fn boot_2_7_by_tcp() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("tcp", proxy.tcp)), push: None };
-    each(&proxy, "boot27", doors, ALL).await;
+    each(&proxy, "boot27", &by_tcp(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn boot_2_7_by_websocket() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("websocket", proxy.websocket)), push: None };
-    each(&proxy, "boot27", doors, SOME).await;
+    each(&proxy, "boot27", &by_websocket(&proxy), SOME).await;
 }
 
 #[tokio::test]
 async fn boot_3_2_by_tcp() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("tcp", proxy.tcp)), push: None };
-    each(&proxy, "boot32", doors, ALL).await;
+    each(&proxy, "boot32", &by_tcp(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn boot_3_2_by_websocket() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("websocket", proxy.websocket)), push: None };
-    each(&proxy, "boot32", doors, SOME).await;
+    each(&proxy, "boot32", &by_websocket(&proxy), SOME).await;
 }
 
 #[tokio::test]
 async fn boot_3_5_by_the_push_door() {
     let proxy = Proxy::start(ARGS).await;
-    each(&proxy, "boot35", Doors { rsocket: None, push: Some(proxy.push) }, ALL).await;
+    each(&proxy, "boot35", &by_push(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn boot_4_0_by_the_push_door() {
     let proxy = Proxy::start(ARGS).await;
-    each(&proxy, "boot40", Doors { rsocket: None, push: Some(proxy.push) }, ALL).await;
+    each(&proxy, "boot40", &by_push(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn boot_3_5_by_a_bean_of_its_own() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("tcp", proxy.tcp)), push: None };
-    each(&proxy, "boot35-bean", doors, ALL).await;
+    each(&proxy, "boot35-bean", &by_rsocket_only(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn boot_4_0_by_a_bean_of_its_own() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("tcp", proxy.tcp)), push: None };
-    each(&proxy, "boot40-bean", doors, ALL).await;
+    each(&proxy, "boot40-bean", &by_rsocket_only(&proxy), ALL).await;
 }
 
 #[tokio::test]
 async fn an_application_that_comes_through_both_doors_counts_once() {
     let proxy = Proxy::start(ARGS).await;
-    let doors = Doors { rsocket: Some(("tcp", proxy.tcp)), push: Some(proxy.push) };
     for app in ["boot35-bean", "boot40-bean"] {
-        each(&proxy, app, doors, &[End::Returns, End::Terminated]).await;
+        each(&proxy, app, &by_tcp(&proxy), &[End::Returns, End::Terminated]).await;
     }
 }
 
-async fn each(proxy: &Proxy, app: &str, doors: Doors, ends: &[End]) {
+async fn each(proxy: &Proxy, app: &str, way: &Way, ends: &[End]) {
     for &end in ends {
         let run = Run::new("report");
         let case = format!("{app} {end:?}");
-        let mut task = start(app, &run, doors, end);
-        let before = at_work(proxy, &task, &run, doors, end).await;
+        let mut task = start(app, &run, way, end);
+        let before = at_work(proxy, &task, &run, way, end).await;
         match end {
             End::Terminated => task.process().signal("TERM"),
             End::Killed => task.process().kill(),
@@ -135,7 +157,7 @@ async fn each(proxy: &Proxy, app: &str, doors: Doors, ends: &[End]) {
         assert_eq!(task.ended().await.code(), end.code(), "{case}");
         let attempt = ended(proxy, &run).await;
         let served = served(proxy, &run).await;
-        let killed_alive = end == End::Killed && doors.rsocket.is_some();
+        let killed_alive = end == End::Killed && way.pulled;
         assert_eq!(attempt["snapshotOnly"], killed_alive, "{case} {attempt}");
         assert_eq!(attempt["series"], served.len(), "{case} {attempt}");
         if end == End::Killed {
@@ -146,25 +168,25 @@ async fn each(proxy: &Proxy, app: &str, doors: Doors, ends: &[End]) {
     }
 }
 
-fn start(app: &str, run: &Run, doors: Doors, end: End) -> App {
+fn start(app: &str, run: &Run, way: &Way, end: End) -> App {
     // Nothing can be pulled through the push door: what SIGKILL leaves is what the application pushed last.
     let often = [("MANAGEMENT_PROMETHEUS_METRICS_EXPORT_PUSHGATEWAY_PUSHRATE", "1s")];
-    let env: &[_] = if end == End::Killed { &often } else { &[] };
-    App::start(app, run, doors, end.args(), env)
+    let env: &[_] = if end == End::Killed && !way.pulled { &often } else { way.env };
+    App::start(app, run, &way.to, end.args(), env)
 }
 
 /// Where the task is met at work: waits for that, and tells what the proxy serves of it.
-async fn at_work(proxy: &Proxy, task: &App, run: &Run, doors: Doors, end: End) -> BTreeMap<Series, Sample> {
+async fn at_work(proxy: &Proxy, task: &App, run: &Run, way: &Way, end: End) -> BTreeMap<Series, Sample> {
     if matches!(end, End::Returns | End::Throws | End::ExitCode) {
         return BTreeMap::new();
     }
     task.says("task started").await;
-    if doors.rsocket.is_none() && end != End::Killed {
+    if !way.pulled && end != End::Killed {
         return BTreeMap::new();
     }
     eventually(60, "the proxy serves the task at work", async || {
         let attempt = attempt(proxy, run).await?;
-        check(doors.rsocket.is_none() || attempt["connected"] == true, &attempt)?;
+        check(!way.pulled || attempt["connected"] == true, &attempt)?;
         let served = served(proxy, run).await;
         check(served.values().any(|s| s.name == "app_runs_total" && s.value == "1"), &attempt)
             .map(|()| served)

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt};
+use millrace::inject::exporters::{Exporters, Influx, InfluxTarget};
 use millrace::monitoring::dashboards::tasks_influxdb;
 use serde_json::Value;
 
 use super::prometheus::{GENERATIONS, Kind};
 use super::proof::{Proof, same_as_documented};
-use crate::support::app::{App, Doors, Run};
+use crate::support::app::{App, Run};
 use crate::support::dashboard::{Choice, Dashboard, Query, put_in};
 use crate::support::influxdb::{DATABASE, InfluxDb};
 use crate::support::{check, eventually};
@@ -16,23 +17,15 @@ use crate::support::{check, eventually};
 /// A row of an answer: tags and columns, as text.
 type Row = BTreeMap<String, String>;
 
-/// As the operator will say it; the two generations overlook each other's names.
-fn environment(influxdb: &InfluxDb, step: &str) -> Vec<(String, String)> {
-    ["MANAGEMENT_METRICS_EXPORT_INFLUX_", "MANAGEMENT_INFLUX_METRICS_EXPORT_"]
-        .iter()
-        .flat_map(|prefix| {
-            let uri = format!("http://{}", influxdb.address);
-            [("ENABLED", "true"), ("URI", &*uri), ("DB", DATABASE), ("STEP", step)]
-                .map(|(name, value)| (format!("{prefix}{name}"), value.to_owned()))
-        })
-        .collect()
+fn exporters(influxdb: &InfluxDb) -> Exporters {
+    let target = InfluxTarget::Database { database: DATABASE.to_owned(), login: None };
+    let influx = Influx { url: format!("http://{}", influxdb.address), target };
+    Exporters { influx: Some(influx), ..Exporters::default() }
 }
 
-fn start(influxdb: &InfluxDb, name: &str, run: &Run, args: &[&str], step: &str) -> App {
-    let environment = environment(influxdb, step);
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    App::start(name, run, Doors::default(), args, &environment)
-}
+/// Writes every 2 s: a minute is the default, and nobody wants to wait for it here.
+const OFTEN: [(&str, &str); 2] =
+    [("MANAGEMENT_METRICS_EXPORT_INFLUX_STEP", "2s"), ("MANAGEMENT_INFLUX_METRICS_EXPORT_STEP", "2s")];
 
 struct World {
     influxdb: InfluxDb,
@@ -45,21 +38,20 @@ struct World {
 impl World {
     async fn new() -> Self {
         let influxdb = InfluxDb::start().await;
+        let to = &exporters(&influxdb);
         let (mut live, mut live_ids) = (Vec::new(), BTreeMap::new());
         for (name, _) in GENERATIONS {
             let run = Run::new(name);
-            // A minute is the default; nobody wants to wait for it here.
-            live.push(start(&influxdb, name, &run, &["--app.run-for=1h"], "2s"));
+            live.push(App::start(name, &run, to, &["--app.run-for=1h"], &OFTEN));
             live_ids.insert(name, run.id());
         }
         for app in &live {
             app.says("task started").await;
         }
         let all = GENERATIONS.iter().flat_map(|(name, _)| Kind::ALL.map(|kind| (*name, kind)));
-        let influx = &influxdb;
         let ended = stream::iter(all).map(|(name, kind)| async move {
             let run = Run::new(name);
-            let code = start(influx, name, &run, kind.args(), "1m").ended().await.code();
+            let code = App::start(name, &run, to, kind.args(), &[]).ended().await.code();
             assert_eq!(code, Some(kind.exit_code()), "{name} {kind:?}");
             (name, kind, run)
         });

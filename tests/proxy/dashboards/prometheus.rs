@@ -15,7 +15,7 @@ use millrace::telemetry::readiness::Readiness;
 use serde_json::Value;
 
 use super::proof::{Proof, same_as_documented};
-use crate::support::app::{App, Doors, Run};
+use crate::support::app::{App, Run};
 use crate::support::dashboard::{Choice, Dashboard, Query, put_in};
 use crate::support::prometheus::{Prometheus, labels, sample};
 use crate::support::proxy::Proxy;
@@ -111,7 +111,7 @@ impl World {
     }
 
     async fn run(&mut self) {
-        let doors = Doors { rsocket: Some(("tcp", self.proxy.tcp)), push: Some(self.proxy.push) };
+        let doors = &self.proxy.doors();
         for (name, live) in GENERATIONS {
             let run = Run::new(name);
             self.live.push((name, App::start(live, &run, doors, &["--app.run-for=1h"], &[]), run));

@@ -8,7 +8,7 @@ use millrace::proxy::wire::{Frame, Payload};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::app::{App, Doors, Run};
+use crate::support::app::{App, Run, doors};
 use crate::support::client::{Client, seal};
 use crate::support::gate::Gate;
 use crate::support::java_proxy::JavaProxy;
@@ -170,14 +170,13 @@ async fn broken_off(peer: &Peer, run: &Run) -> bool {
 /// A real client, which the proxy refuses at first.
 async fn started_before_the_proxy(peer: &Peer, run: &Run, pause: &str) -> bool {
     let mut gate = Gate::before(peer.tcp());
-    let doors = Doors { rsocket: Some(("tcp", gate.at)), push: None };
     let env = [
         ("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_FIRSTBACKOFF", pause),
         ("MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET_MAXBACKOFF", pause),
         ("LOGGING_LEVEL_REACTOR_NETTY_TRANSPORT", "DEBUG"),
     ];
     // Long enough for some tries at the short pause, however slow the machine is.
-    let mut task = App::start("boot27", run, doors, &["--app.run-for=5s"], &env);
+    let mut task = App::start("boot27", run, &doors(gate.at, None), &["--app.run-for=5s"], &env);
     task.says("Connect attempt to").await;
     gate.open().await;
     assert_eq!(task.ended().await.code(), Some(0), "metrics never fail a task");

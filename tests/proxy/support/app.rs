@@ -5,29 +5,34 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use millrace::inject::exporters::{self, Exporters};
-use millrace::inject::spring::{Identity, variables};
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource};
+use millrace::api::task_definition::BootVersion;
+use millrace::api::task_monitoring::SecretKey;
+use millrace::inject::exporters::{self, Exporters, ProxyDoors};
+use millrace::inject::spring::{Identity, Variable, variables};
 
 use super::peers::peer;
 use super::process::{Folder, Process};
 use super::samples::{Labels, Sample, samples};
 
-/// The ways that a run's metrics may go.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Doors {
-    /// RSocket: `tcp` or `websocket`, and where.
-    pub rsocket: Option<(&'static str, SocketAddr)>,
-    /// The push API.
-    pub push: Option<SocketAddr>,
+/// The two doors of a proxy, as a stack of the operator's offers them.
+pub fn doors(rsocket: SocketAddr, push: Option<SocketAddr>) -> Exporters {
+    let (host, port) = (rsocket.ip().to_string(), i32::from(rsocket.port()));
+    let push = push.map(|at| format!("http://{at}"));
+    Exporters { proxy: Some(ProxyDoors { host, port, push }), ..Exporters::default() }
 }
 
-/// Who a run is.
+/// Who a run is, and what its definition and its namespace say.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// What the operator knows of it.
     pub identity: Identity,
     /// The pod: `task_external_execution_id`.
     pub pod: String,
+    /// `spring.bootVersion` of the definition.
+    pub boot_version: Option<BootVersion>,
+    /// What the Secrets of the namespace hold.
+    pub secrets: Vec<(SecretKey, String)>,
 }
 
 impl Run {
@@ -37,7 +42,8 @@ impl Run {
         let execution_id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (task_name, namespace) = (task_name.to_owned(), "batch".to_owned());
         let identity = Identity { task_name, execution_id, parent_execution_id: None, namespace };
-        Self { pod: format!("{}-{execution_id}-x7k2p", identity.task_name), identity }
+        let pod = format!("{}-{execution_id}-x7k2p", identity.task_name);
+        Self { identity, pod, boot_version: None, secrets: Vec::new() }
     }
 
     /// `task_execution_id`.
@@ -48,54 +54,65 @@ impl Run {
     /// The labels that every one of its series must have.
     pub fn labels(&self) -> Labels {
         let identity = &self.identity;
+        let parent = identity.parent_execution_id.map_or("unknown".to_owned(), |id| id.to_string());
         let pairs = [
             ("task_name", identity.task_name.clone()),
             ("task_execution_id", self.id()),
             ("task_external_execution_id", self.pod.clone()),
-            ("task_parent_execution_id", "unknown".to_owned()),
+            ("task_parent_execution_id", parent),
             ("task_namespace", identity.namespace.clone()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    fn environment(&self, doors: Doors) -> BTreeMap<String, String> {
-        let mut env: BTreeMap<String, String> = BTreeMap::new();
-        for variable in variables(&self.identity, &BTreeMap::new(), None) {
-            // Without a value it is the pod's name; the kubelet expands what refers to it.
-            let value = variable.env.value.unwrap_or_else(|| self.pod.clone());
-            env.insert(variable.env.name, value.replace("$(MILLRACE_EXTERNAL_EXECUTION_ID)", &self.pod));
-        }
-        // As without a proxy; a door that is given switches it on.
-        let off = exporters::variables(&Exporters::default(), &self.identity);
-        env.extend(off.into_iter().filter_map(|v| Some((v.env.name, v.env.value?))));
-        for prefix in ["MANAGEMENT_METRICS_EXPORT_PROMETHEUS_RSOCKET", "MICROMETER_PROMETHEUS_RSOCKET"] {
-            let Some((transport, at)) = doors.rsocket else { continue };
-            let settings = [
-                ("ENABLED", "true".to_owned()),
-                ("HOST", at.ip().to_string()),
-                ("PORT", at.port().to_string()),
-                ("TRANSPORT", transport.to_owned()),
-                ("FIRSTBACKOFF", "500ms".to_owned()),
-                ("MAXBACKOFF", "5s".to_owned()),
-            ];
-            env.extend(settings.map(|(name, value)| (format!("{prefix}_{name}"), value)));
-        }
-        if let Some(at) = doors.push {
-            let settings = [
-                ("ENABLED", "true".to_owned()),
-                ("ADDRESS", at.to_string()),
-                ("JOB", self.identity.task_name.clone()),
-                ("SHUTDOWNOPERATION", "POST".to_owned()),
-                ("GROUPINGKEY_TASK_EXECUTION_ID", self.id()),
-                ("GROUPINGKEY_TASK_EXTERNAL_EXECUTION_ID", self.pod.clone()),
-            ];
-            let prefix = "MANAGEMENT_PROMETHEUS_METRICS_EXPORT_PUSHGATEWAY";
-            env.extend(settings.map(|(name, value)| (format!("{prefix}_{name}"), value)));
+    /// What the operator puts into its container, as the kubelet makes it of that.
+    fn environment(&self, exporters: &Exporters) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        let ours = variables(&self.identity, &BTreeMap::new(), self.boot_version);
+        for Variable { env: EnvVar { name, value, value_from }, .. } in
+            ours.into_iter().chain(exporters::variables(exporters, &self.identity))
+        {
+            let value = match value_from {
+                Some(source) => self.told(&source),
+                None => Some(expanded(&value.unwrap_or_default(), &env)),
+            };
+            env.extend(value.map(|value| (name, value)));
         }
         // Two of Boot 2.7 or 3.2 on one machine: the RSocket starter makes them web applications.
         env.insert("SERVER_PORT".to_owned(), "0".to_owned());
         env
     }
+
+    /// What a variable's source says; nothing if it is a Secret that is missing.
+    fn told(&self, source: &EnvVarSource) -> Option<String> {
+        let Some(secret) = &source.secret_key_ref else {
+            let path = source.field_ref.as_ref().map(|field| &*field.field_path);
+            assert_eq!(path, Some("metadata.name"), "{source:?}");
+            return Some(self.pod.clone());
+        };
+        let found = self.secrets.iter().find(|(at, _)| (&at.name, &at.key) == (&secret.name, &secret.key));
+        assert!(found.is_some() || secret.optional == Some(true), "this pod would never start: {secret:?}");
+        found.map(|(_, value)| value.clone())
+    }
+}
+
+/// A value with each `$(NAME)` that is known so far replaced, as the kubelet does it.
+fn expanded(value: &str, known: &BTreeMap<String, String>) -> String {
+    let (mut done, mut rest) = (String::new(), value);
+    while let Some((before, after)) = rest.split_once('$') {
+        done.push_str(before);
+        if let Some(escaped) = after.strip_prefix('$') {
+            done.push('$');
+            rest = escaped;
+        } else if let Some((name, behind)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
+            done.push_str(known.get(name).unwrap_or(&format!("$({name})")));
+            rest = behind;
+        } else {
+            done.push('$');
+            rest = after;
+        }
+    }
+    done + rest
 }
 
 /// A running application.
@@ -107,12 +124,12 @@ pub struct App {
 
 impl App {
     /// Starts the application of `tests/apps` that has this name, e.g. `boot27`; `env` wins over what the operator gives.
-    pub fn start(name: &str, run: &Run, doors: Doors, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub fn start(name: &str, run: &Run, to: &Exporters, args: &[&str], env: &[(&str, &str)]) -> Self {
         let folder = Folder::new(name);
         let variable = format!("MILLRACE_TASK_{}", name.to_uppercase().replace('-', "_"));
         let mut command = Command::new(peer("MILLRACE_TASK_JAVA"));
         command.current_dir(peer(&variable)).arg("@java.args").args(args);
-        command.env_clear().envs(run.environment(doors)).envs(env.iter().copied());
+        command.env_clear().envs(run.environment(to)).envs(env.iter().copied());
         let process = Process::start(command, folder.path().join("log"));
         Self { process, _folder: folder }
     }

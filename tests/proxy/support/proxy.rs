@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use millrace::inject::exporters::Exporters;
+
+use super::app::doors;
 use super::process::{Folder, Process, free_address};
 use super::{eventually, http};
 
@@ -71,6 +74,11 @@ impl Proxy {
     /// Where its data are.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Both of its doors.
+    pub fn doors(&self) -> Exporters {
+        doors(self.tcp, Some(self.push))
     }
 
     /// SIGKILL.

@@ -20,6 +20,7 @@ mod hostile;
 mod losses;
 mod operating;
 mod prometheus;
+mod prometheus_operator;
 mod pushgateway;
 mod replicas;
 mod rsocket_peers;

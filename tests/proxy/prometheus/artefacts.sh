@@ -1,4 +1,4 @@
-# Prometheus, the Pushgateway and their client libraries, built or downloaded once into the cache.
+# Prometheus, the Pushgateway, their client libraries and the types of the Prometheus operator, built or downloaded once into the cache.
 # shellcheck shell=bash disable=SC2164 # who sources this stops on errors
 # Needs lib.sh. prometheus, pushgateway and python_client print folders.
 
@@ -35,6 +35,12 @@ build_pushgateway() {
   go_build_in "$PROMETHEUS/pushgateway" "$1/" github.com/prometheus/pushgateway
 }
 
+# Folder with what reads objects into the types of the Prometheus operator.
+prometheus_operator() { cached_by_key prometheus_operator build_prometheus_operator; }
+prometheus_operator_key() { { go_version && echo "${PROMETHEUS_FLAGS[@]}" && sums_of operator; } | key; }
+
+build_prometheus_operator() { go_build_in "$PROMETHEUS/operator" "$1/" .; }
+
 # Folder with a Python that has Prometheus' client library.
 python_client() { cached_by_key python_client get_python_client; }
 python_client_key() { { python3 --version && sums_of python/requirements.txt; } | key; }
@@ -54,6 +60,7 @@ begin_prometheus() {
   need_go
   is_cached prometheus || begin "Build Prometheus $PROMETHEUS_VERSION" "5 min on 2 cores; once" prometheus
   is_cached pushgateway || begin "Build the Pushgateway and parts of Prometheus 2" "2 min; once" pushgateway
+  is_cached prometheus_operator || begin "Build the types of the Prometheus operator" "20 s; once" prometheus_operator
   is_cached python_client || begin "Download Prometheus' Python client" "5 s" python_client
 }
 
@@ -64,5 +71,5 @@ print_prometheus() {
     "MILLRACE_PROMETHEUS_READ=$three/read" "MILLRACE_GO_PUSH=$three/push" \
     "MILLRACE_PUSHGATEWAY=$gateway/pushgateway" "MILLRACE_PROMETHEUS2_READ=$gateway/prometheus2" \
     "MILLRACE_PROMETHEUS2_PROMQL=$gateway/promql" \
-    "MILLRACE_PYTHON_CLIENT=$(python_client)/python"
+    "MILLRACE_PROMETHEUS_OPERATOR=$(prometheus_operator)/operator" "MILLRACE_PYTHON_CLIENT=$(python_client)/python"
 }

@@ -92,7 +92,7 @@ pub struct WavefrontSender {
 pub fn variables(exporters: &Exporters, identity: &Identity) -> Vec<Variable> {
     let proxy = prometheus::variables(exporters.proxy.as_ref(), identity);
     let influx = influxdb::variables(exporters.influx.as_ref());
-    let wavefront = wavefront::variables(exporters.wavefront.as_ref());
+    let wavefront = wavefront::variables(exporters.wavefront.as_ref(), identity);
     [proxy, influx, wavefront].concat()
 }
 

@@ -42,6 +42,8 @@ pub(super) enum From {
     Namespace,
     /// `<task name>-<execution id>`, as SCDF had it.
     Application,
+    /// What all tasks have in common, as SCDF had it.
+    Service,
     Word(&'static str),
 }
 
@@ -78,7 +80,7 @@ const TABLE: &[(&str, From, Origin)] = &[
     ("MANAGEMENT_METRICS_TAGS_TASK_PARENT_EXECUTION_ID", From::ParentOrUnknown, Origin::Identity),
     ("MANAGEMENT_METRICS_TAGS_TASK_NAMESPACE", From::Namespace, Origin::Identity),
     ("MANAGEMENT_METRICS_TAGS_APPLICATION", From::Application, Origin::Default),
-    ("MANAGEMENT_METRICS_TAGS_SERVICE", From::Word("task-application"), Origin::Default),
+    ("MANAGEMENT_METRICS_TAGS_SERVICE", From::Service, Origin::Default),
     // Spring Cloud Task's own: its repository's row, its meters, and the tags of Boot 2.
     ("SPRING_CLOUD_TASK_NAME", From::TaskName, Origin::Identity),
     ("SPRING_CLOUD_TASK_EXTERNAL_EXECUTION_ID", From::ExternalId, Origin::Identity),
@@ -133,6 +135,7 @@ pub(super) fn variable(name: &str, from: From, identity: &Identity) -> Option<En
         }
         From::Namespace => identity.namespace.clone(),
         From::Application => format!("{}-{}", identity.task_name, identity.execution_id),
+        From::Service => "task-application".to_owned(),
         From::Word(word) => word.to_owned(),
     };
     Some(text(name, value))

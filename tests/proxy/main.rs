@@ -26,3 +26,4 @@ mod replicas;
 mod rsocket_peers;
 mod support;
 mod survival;
+mod wavefront;

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod reader;
 pub mod samples;
 pub mod setup;
+pub mod wavefront;
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -59,8 +59,8 @@ fn sample(line: &str) -> Sample {
     Sample { name: name.to_owned(), labels, value: value.to_string(), at }
 }
 
-/// A label's value without its escapes, and what comes after the quote.
-fn unquoted(text: &str) -> (String, &str) {
+/// A quoted value without its escapes, and what comes after the quote.
+pub fn unquoted(text: &str) -> (String, &str) {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     while let Some((at, c)) = chars.next() {
         match c {

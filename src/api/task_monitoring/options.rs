@@ -62,7 +62,7 @@ pub struct PodOptions {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0").message("a volume cannot shrink: give the size it has, or a larger one"),
-    validation = Rule::new("(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')").message("storageClassName of a volume cannot be changed: delete the TaskMonitoring and its volume, and create it again with the other class"),
+    validation = Rule::new("!has(self.storageClassName) || !has(oldSelf.storageClassName) || self.storageClassName == oldSelf.storageClassName").message("storageClassName of a volume cannot be changed: delete the TaskMonitoring and its volume, and create it again with the other class"),
 )]
 pub struct Storage {
     /// Size of the volume.

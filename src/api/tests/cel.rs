@@ -275,11 +275,13 @@ fn volumes_that_are_changed() {
             ("larger", json!({"size": "8Gi"}), json!({"size": "20Gi"}), None),
             ("the same", json!({"size": "1024Mi"}), json!({"size": "1Gi"}), None),
             ("smaller", json!({"size": "8Gi"}), json!({"size": "8000Mi"}), Some("a volume cannot shrink")),
+            // Where there is no default class, a volume waits for one; the API server refuses it for one that has a class.
+            ("a class", json!({"size": "8Gi"}), json!({"size": "8Gi", "storageClassName": "fast"}), None),
             (
-                "a class",
-                json!({"size": "8Gi"}),
+                "that taken back",
                 json!({"size": "8Gi", "storageClassName": "fast"}),
-                Some(class),
+                json!({"size": "8Gi"}),
+                None,
             ),
             (
                 "another class",

@@ -1,5 +1,7 @@
 //! What differs between what is wanted and what is there.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::object::{Kind, Object, Part};
@@ -42,10 +44,15 @@ fn differs(live: &Value, object: &Object) -> bool {
     !is_going(live) && !must_be_remade(live, object) && !is_as_wanted(live, object)
 }
 
-fn is_older(s: &StackSnapshot, answer: &Answer, age: std::time::Duration) -> bool {
+fn is_older(s: &StackSnapshot, answer: &Answer, age: Duration) -> bool {
+    left(s, answer, age).is_zero()
+}
+
+/// What is left until an answer has this age.
+pub(super) fn left(s: &StackSnapshot, answer: &Answer, age: Duration) -> Duration {
     let passed = s.now.duration_since(answer.at);
     // A clock that was set back must not stop us for long.
-    passed.is_negative() || passed.unsigned_abs() >= age
+    if passed.is_negative() { Duration::ZERO } else { age.saturating_sub(passed.unsigned_abs()) }
 }
 
 /// A Secret is made once; whether it is there is not known, since it is never read. So it is made where Grafana has

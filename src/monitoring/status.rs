@@ -1,9 +1,10 @@
 //! What a stack's status says.
 
-use super::health;
+use std::time::Duration;
+
 use super::object::{Kind, Object, Part};
 use super::offer::{host, port};
-use super::{ASK_AGAIN, Outcome, Stack, StackPlan, StackSnapshot, UNWATCHED, network, proxy};
+use super::{ASK_AGAIN, Outcome, Stack, StackPlan, StackSnapshot, UNWATCHED, diff, health, network, proxy};
 use crate::api::TaskMonitoringStatus;
 use crate::api::conditions::{Draft, Warning, find, merge};
 use crate::api::task_monitoring::{Addresses, Mode, ServiceType};
@@ -112,18 +113,24 @@ fn in_tens(series: usize) -> Option<i64> {
     i64::try_from(series.div_ceil(10) * 10).ok()
 }
 
-fn next(s: &StackSnapshot, wanted: &[Object]) -> Option<std::time::Duration> {
-    let refused = wanted.iter().any(|object| {
+/// When to look again: counted from the answers, since events may come all the time.
+fn next(s: &StackSnapshot, wanted: &[Object]) -> Option<Duration> {
+    let pauses = wanted.iter().filter_map(|object| {
         let answer = s.memory.answers.get(&object.key()).filter(|a| a.digest == object.digest());
         let secret = object.kind == Kind::Secret;
-        answer.is_some_and(|answer| match answer.outcome {
-            Outcome::Taken(_) | Outcome::Absent => false,
-            Outcome::Foreign(_) => !secret,
-            Outcome::KindMissing | Outcome::Refused(_) => true,
-        })
+        let pause = match answer.map(|answer| &answer.outcome) {
+            Some(Outcome::Foreign(_)) if secret => return None,
+            Some(Outcome::Foreign(_) | Outcome::KindMissing | Outcome::Refused(_)) => ASK_AGAIN,
+            Some(Outcome::Taken(_) | Outcome::Absent) | None if object.kind.is_watched() || secret => {
+                return None;
+            }
+            Some(Outcome::Taken(_) | Outcome::Absent) | None => UNWATCHED,
+        };
+        let left = answer.map_or(pause, |answer| diff::left(s, answer, pause));
+        // What is due is written now, and answered anew.
+        Some(if left.is_zero() { pause } else { left })
     });
-    let unwatched = wanted.iter().any(|o| !o.kind.is_watched() && o.kind != Kind::Secret);
-    if refused { Some(ASK_AGAIN) } else { unwatched.then_some(UNWATCHED) }
+    pauses.min()
 }
 
 fn addresses(stack: &Stack<'_>) -> Option<Addresses> {

@@ -139,6 +139,9 @@ fn what_was_refused_is_tried_again_later_or_when_it_changes() {
         assert!(names(&s).is_empty());
         assert_eq!(decide(&s).next, Some(ASK_AGAIN));
         let mut later = s.clone();
+        // An event in between puts nothing off.
+        later.now = s.now + ASK_AGAIN * 2 / 3;
+        assert_eq!(decide(&later).next, Some(ASK_AGAIN / 3));
         later.now = s.now + ASK_AGAIN;
         assert_eq!(names(&later), ["Service/grafana"]);
         change(&mut s, &json!({"grafana": {"service": {"port": 80}}}));
@@ -152,7 +155,9 @@ fn kinds_of_other_operators_are_looked_at_from_time_to_time() {
     settle(&mut s);
     assert_eq!(decide(&s).next, Some(UNWATCHED));
     assert!(names(&s).is_empty());
-    s.now += UNWATCHED;
+    s.now += UNWATCHED / 4;
+    assert_eq!(decide(&s).next, Some(UNWATCHED * 3 / 4));
+    s.now += UNWATCHED * 3 / 4;
     assert_eq!(names(&s), ["ServiceMonitor/millrace-monitoring", "PrometheusRule/millrace-monitoring"]);
 }
 

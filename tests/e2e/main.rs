@@ -24,6 +24,7 @@ mod clients;
 mod crashes;
 mod examples;
 mod history;
+mod influxdb;
 mod jobs;
 mod monitoring;
 mod outcomes;

@@ -28,7 +28,8 @@ const IDENTITY: [&str; 5] = [
 /// So many at once, in the middle of which the proxy goes away.
 const CROWD: usize = 30;
 
-fn spring(generation: &str, properties: Value) -> Value {
+/// A definition of a Spring Cloud Task.
+pub fn spring(generation: &str, properties: Value) -> Value {
     json!({
         "image": format!("localhost/millrace-task-{generation}:1"),
         "properties": properties,
@@ -52,7 +53,7 @@ async fn define(t: &Space) {
 }
 
 /// Only so many JVMs at a time. (Boxed: many futures in one would be too much for a thread's stack.)
-fn spring_run<'a>(t: &'a Space, definition: &'a str) -> BoxFuture<'a, End> {
+pub fn spring_run<'a>(t: &'a Space, definition: &'a str) -> BoxFuture<'a, End> {
     Box::pin(async move {
         let _permit = JVMS.acquire().await.unwrap();
         t.run(definition).await
@@ -92,8 +93,9 @@ fn arrived(end: &End) -> &Condition {
     of(&end.status, condition::METRICS_RECEIVED).unwrap_or_else(|| panic!("{:#?}", end.status))
 }
 
+/// What the launch says of its metrics.
 #[track_caller]
-fn says(end: &End, status: &str, reason: &str, text: &str) {
+pub fn says(end: &End, status: &str, reason: &str, text: &str) {
     let told = arrived(end);
     let seen = (told.status.as_str(), told.reason.as_str(), told.message.contains(text));
     assert_eq!(seen, (status, reason, true), "{}: {told:?}", end.run.name);

@@ -31,6 +31,7 @@ mod outcomes;
 mod parents;
 mod refusals;
 mod spring;
+mod stacks;
 mod stopping;
 mod support;
 mod waiting;

@@ -62,7 +62,11 @@ impl Case {
         if object["metadata"]["name"].is_null() {
             object["metadata"]["name"] = json!(format!("case-{number}"));
         }
-        let resource = if object["kind"] == "TaskLaunch" { "tasklaunch" } else { "taskdefinition" };
+        let resource = match object["kind"].as_str().unwrap() {
+            "TaskLaunch" => "tasklaunch",
+            "TaskMonitoring" => "taskmonitoring",
+            _ => "taskdefinition",
+        };
         (object["metadata"]["name"].as_str().unwrap().to_owned(), resource, object.to_string())
     }
 }
@@ -88,10 +92,8 @@ async fn fixtures(t: &Space) {
 async fn the_table() {
     beside("refusals", async |t: &Space| {
         fixtures(t).await;
-        let cases: Vec<Case> = [definitions::all(), launches::all(), bounds::all(), monitoring::all()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let tables = [definitions::all(), launches::all(), bounds::all(), monitoring::all()];
+        let cases: Vec<Case> = tables.into_iter().flatten().collect();
         let mut wrong = Vec::new();
         let mut applied = Vec::new();
         for (number, case) in cases.iter().enumerate() {

@@ -41,5 +41,29 @@ pub(super) fn all() -> Vec<Case> {
         case("65 patterns", json!({"metrics": {"drop": vec!["x"; 65]}}), "must have at most 64 items"),
         case("a long pattern", json!({"metrics": {"drop": ["x".repeat(257)]}}), "may not be more than 256"),
         case("17 replicas", json!({"proxy": {"replicas": 17}}), "spec.proxy.replicas"),
+        case("no replicas", json!({"proxy": {"replicas": 0}}), "should be greater than or equal to 1"),
+        case(
+            "where, and not external",
+            json!({"prometheus": {"external": {"url": "http://prometheus:9090"}}}),
+            "mode: External and external go together",
+        ),
+        case(
+            "Wavefront without token",
+            json!({"wavefront": external("https://w.example.com")}),
+            "give token",
+        ),
+        case(
+            "InfluxDB 2 without bucket",
+            json!({"influxdb": {"mode": "External", "external": {
+                "url": "http://i:8086", "version": "V2", "org": "o", "token": {"name": "secret", "key": "key"},
+            }}}),
+            "version: V2 needs org, bucket and token",
+        ),
+        case(
+            "a node's port of no node's",
+            json!({"grafana": {"service": {"type": "ClusterIP", "nodePort": 30000}}}),
+            "nodePort needs type: NodePort",
+        ),
+        case("a long name", json!({}), "has at most 63 characters").named(&"m".repeat(64)),
     ]
 }

@@ -273,6 +273,8 @@ fn unscheduled(part: Part, pod: &SeenStackPod) -> Option<Said> {
 fn without_counts(said: &str) -> String {
     let said = said.split_once("available: ").map_or(said, |(_, why)| why);
     let said = said.split(". preemption").next().unwrap_or(said);
+    // What it tried besides may have no name.
+    let said = said.strip_suffix(". not found").unwrap_or(said);
     let words = said.split_whitespace().filter(|word| !word.bytes().all(|b| b.is_ascii_digit() || b == b'/'));
     words.collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
 }

@@ -46,7 +46,7 @@ async fn mistakes_are_told_harm_nothing_else_and_heal() {
         no(
             "InfluxDBReady",
             reason::STORAGE_UNAVAILABLE,
-            "its volume cannot be had: pod has unbound immediate PersistentVolumeClaims",
+            "its volume cannot be had: pod has unbound immediate PersistentVolumeClaims; set",
         )
         .await;
         no(condition::READY, reason::IMAGE_PULL_FAILED, "PrometheusReady: image").await;

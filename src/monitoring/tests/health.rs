@@ -72,6 +72,13 @@ fn what_hinders_pods() {
             "its volume cannot be had: pod has unbound immediate PersistentVolumeClaims; set spec.prometheus.storage",
         ),
         (
+            unscheduled(
+                "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found",
+            ),
+            "StorageUnavailable",
+            "pod has unbound immediate PersistentVolumeClaims; set spec.prometheus.storage",
+        ),
+        (
             unscheduled(room),
             "Unschedulable",
             "no node takes its pod: Insufficient memory, node(s) had untolerated taint(s); change spec.prometheus.resources",

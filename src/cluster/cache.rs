@@ -14,10 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
-use crate::api::Phase;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, label_of};
+use crate::api::{Phase, conditions};
 use crate::launch::retention::Finished;
-use crate::names::label;
+use crate::names::{condition, label};
 use active::Active;
 pub use active::Counts;
 use namesakes::Namesakes;
@@ -266,9 +266,11 @@ fn finished_entry(name: &Name, launch: &SeenLaunch) -> Option<(Name, usize, Fini
     let status = launch.status.as_result().ok()?;
     let end = status.completion_time.as_ref().or(launch.metadata.creation_timestamp.as_ref());
     let at = end.map_or(Timestamp::UNIX_EPOCH, |t| t.0);
+    let written = conditions::find(&status.conditions, condition::FINISHED);
+    let written = written.map_or(at, |finished| finished.last_transition_time.0);
     let uid = launch.metadata.uid.clone()?;
     let row = usize::from(phase != Phase::Succeeded);
-    Some((definition_of(name, launch)?, row, Finished { at, name: name.name.clone(), uid }))
+    Some((definition_of(name, launch)?, row, Finished { at, name: name.name.clone(), uid, written }))
 }
 
 fn phase_of(launch: &SeenLaunch) -> Phase {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::elapsed;
+use super::{elapsed, rest};
 use crate::api::task_definition::History;
 
 /// A finished launch.
@@ -16,6 +16,8 @@ pub struct Finished {
     pub name: String,
     /// Its UID: what is deleted must be what was seen.
     pub uid: String,
+    /// When its end was written.
+    pub written: Timestamp,
 }
 
 /// What to delete now, and when to look again.
@@ -26,6 +28,11 @@ pub struct RetentionPlan {
     /// The next one's time comes after this.
     pub next: Option<Duration>,
 }
+
+/// How long a finished launch stays in any case. A second operator that still sees it unfinished (for
+/// [`super::SHORT`] without asking) may have its Job's creation under way (for 30 s): that must find the Job that was
+/// there, not the room which a deleted one left.
+pub const GRACE: Duration = Duration::from_secs(40);
 
 /// Deletions of one pass: a lowered limit must not keep one definition's pass busy for long.
 pub const PASS: usize = 100;
@@ -61,6 +68,12 @@ fn surplus<'a>(
     for (index, launch) in oldest_first.enumerate() {
         let age = elapsed(launch.at, now);
         if index < beyond || ttl.is_some_and(|ttl| age >= ttl) {
+            let grace = rest(GRACE, launch.written, now);
+            if !grace.is_zero() {
+                // Those after it ended later.
+                plan.next = [plan.next, Some(grace)].into_iter().flatten().min();
+                return;
+            }
             plan.delete.push(launch.clone());
             if plan.delete.len() > PASS {
                 return;
@@ -79,7 +92,10 @@ mod tests {
 
     fn launches(ends: &[i64]) -> Vec<Finished> {
         let at = |s| Timestamp::from_second(s).unwrap();
-        ends.iter().map(|s| Finished { at: at(*s), name: format!("l{s}"), uid: format!("u{s}") }).collect()
+        let written = at(-100);
+        ends.iter()
+            .map(|s| Finished { at: at(*s), name: format!("l{s}"), uid: format!("u{s}"), written })
+            .collect()
     }
 
     fn names(history: &History, succeeded: &[i64], failed: &[i64], now: i64) -> (Vec<String>, Option<u64>) {
@@ -106,6 +122,23 @@ mod tests {
     fn time_to_live_counts_from_the_end_and_says_when_to_look_again() {
         assert_eq!(names(&history(50, 50, Some(10)), &[1, 5], &[3], 12), (vec!["l1".into()], Some(1)));
         assert_eq!(names(&history(50, 50, Some(0)), &[12], &[], 12), (vec!["l12".into()], None));
+    }
+
+    #[test]
+    fn what_has_just_ended_stays_until_nobody_can_take_it_for_unfinished() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let mut ended = launches(&[1, 2, 3]);
+        ended[0].written = at(50);
+        ended[1].written = at(70);
+        ended[2].written = at(71);
+        let plan = |now, ttl| decide(&history(0, 0, ttl), ended.iter(), [].iter(), at(now));
+        assert_eq!(plan(80, None), RetentionPlan { delete: vec![], next: Some(Duration::from_secs(10)) });
+        assert_eq!(plan(80, Some(0)).delete, []);
+        let one = RetentionPlan { delete: vec![ended[0].clone()], next: Some(Duration::from_secs(20)) };
+        assert_eq!(plan(90, None), one);
+        assert_eq!(plan(111, None).delete.len(), 3);
+        // Another operator's clock was an hour ahead.
+        assert_eq!(plan(-3600, None).delete.len(), 3);
     }
 
     #[test]

@@ -27,9 +27,9 @@ async fn finished_launches_beyond_the_limit_go_but_for_those_kept() {
         }
         for gone in &runs[1..3] {
             let is_gone = |l: Option<&TaskLaunch>| l.is_none();
-            until(t.launches(), &gone.name, "the oldest goes", 30, is_gone).await;
+            until(t.launches(), &gone.name, "the oldest goes", 90, is_gone).await;
             let is_gone = |job: Option<&Job>| job.is_none();
-            until(t.api(), &gone.job_name(), "its Job goes with it", 30, is_gone).await;
+            until(t.api(), &gone.job_name(), "its Job goes with it", 90, is_gone).await;
         }
         let mut left: Vec<String> = t.all_runs().await.into_iter().map(|r| r.name).collect();
         let mut expected: Vec<String> = [0, 3, 4].map(|n: usize| runs[n].name.clone()).into();
@@ -42,8 +42,8 @@ async fn finished_launches_beyond_the_limit_go_but_for_those_kept() {
             .await
             .good();
         let is_gone = |l: Option<&TaskLaunch>| l.is_none();
-        until(t.launches(), &runs[4].name, "the newest goes too", 30, is_gone).await;
-        until(t.launches(), &runs[3].name, "and the one before", 30, is_gone).await;
+        until(t.launches(), &runs[4].name, "the newest goes too", 90, is_gone).await;
+        until(t.launches(), &runs[3].name, "and the one before", 90, is_gone).await;
         let left = t.launches().list(&ListParams::default()).await.unwrap();
         assert_eq!(left.items.len(), 1);
     })
@@ -59,7 +59,7 @@ async fn finished_launches_go_after_their_time() {
         let run = t.launch("task").await;
         t.ended(&run).await;
         let is_gone = |l: Option<&TaskLaunch>| l.is_none();
-        until(t.launches(), &run.name, "its time is over", 30, is_gone).await;
+        until(t.launches(), &run.name, "its time is over", 90, is_gone).await;
     })
     .await;
 }

@@ -8,6 +8,7 @@ use millrace::api::{
     Phase, TaskDefinition, TaskDefinitionSpec, TaskLaunch, TaskLaunchSpec, TaskLaunchStatus,
 };
 use millrace::controllers::{self, Settings};
+use millrace::launch::retention;
 use millrace::monitoring::Installation;
 use millrace::telemetry::metrics::Metrics;
 use millrace::telemetry::readiness::Readiness;
@@ -187,10 +188,20 @@ impl World {
 
     /// Waits until no request comes any more.
     pub(super) async fn quiet(&self) {
+        self.quiet_for(2 * TICK).await;
+    }
+
+    /// Waits until history limits have deleted all that they let go.
+    pub(super) async fn cleaned_up(&self) {
+        self.quiet_for(retention::GRACE.saturating_add(Duration::from_secs(5))).await;
+    }
+
+    /// Waits until no request came for this long.
+    async fn quiet_for(&self, time: Duration) {
         // The ticking clock is activity too, so it is the record that is looked at.
         loop {
             let mark = self.server.mark();
-            tokio::time::sleep(2 * TICK).await;
+            tokio::time::sleep(time).await;
             if self.server.mark() == mark {
                 return;
             }

@@ -231,8 +231,7 @@ async fn history_keeps_the_newest_and_what_is_marked() {
             .await;
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    world.server.until("two and the kept one are left", |store| store.all("tasklaunches").len() == 3).await;
-    world.quiet().await;
+    world.cleaned_up().await;
     let left: Vec<_> = world.server.all::<TaskLaunch>().into_iter().filter_map(|l| l.metadata.name).collect();
     assert_eq!(left, ["a", "d", "e"]);
     assert_eq!(world.job_objects().len(), 3, "Jobs follow their launches");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace::api::Phase;
+use millrace::api::{Phase, TaskLaunch};
 use tokio::time::Instant;
 
 use super::harness::{NS, World};
@@ -135,6 +135,25 @@ async fn it_ends_within_five_seconds_of_being_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_is_created_late_meets_the_one_that_was_there() {
+    let world = World::new();
+    world.define("hello", |spec| spec.history.succeeded = 0);
+    let slow = world.operator_as("slow", &[]);
+    let quick = world.operator_as("quick", &[]);
+    world.server.watches("tasklaunches").until_open(2).await;
+    let late = Fault::Delay(Duration::from_secs(25));
+    world.server.inject(Rule::on(Verb::Create, "jobs", late).by("slow"));
+    world.launch("one", "hello");
+    world.end_pod("one", 0, "").await;
+    world.finished("one").await;
+    world.cleaned_up().await;
+    assert!(world.server.get::<TaskLaunch>(NS, "one").is_none(), "it is cleaned up");
+    assert_eq!(world.server.record().by("slow").count(Verb::Create, "jobs"), 1);
+    assert_eq!(world.jobs_made(), 1, "{}", world.requests(0));
+    drop((slow, quick));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_operator_does_not_run_again_what_was_cleaned_up() {
     let world = World::new();
     // It came before the definition, and its watches lag ever since.
@@ -148,8 +167,8 @@ async fn a_stale_operator_does_not_run_again_what_was_cleaned_up() {
     let fresh = world.operator_as("fresh", &[]);
     world.define("hello", |spec| spec.history.succeeded = 0);
     world.end_pod("one", 0, "").await;
-    world.server.until("it is cleaned up", |store| store.get("tasklaunches", NS, "one").is_none()).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    world.cleaned_up().await;
+    assert!(world.server.get::<TaskLaunch>(NS, "one").is_none(), "it is cleaned up");
     // Now it hears of the definition, and still believes that the launch waits for it.
     world.server.watches("taskdefinitions").by("stale").release(u64::MAX);
     world

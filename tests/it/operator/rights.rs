@@ -1,6 +1,6 @@
 //! The roles allow exactly what the operator was seen to call.
 
-use millrace::api::Phase;
+use millrace::api::{Phase, TaskLaunch};
 use millrace::launch::SHORT;
 use millrace::names::reason;
 use serde_json::json;
@@ -18,7 +18,9 @@ async fn everything() -> Record {
     let operator = world.operator();
     world.launch("succeeds", "hello");
     world.end_pod("succeeds", 0, "").await;
-    world.server.until("it is deleted", |store| store.get("tasklaunches", NS, "succeeds").is_none()).await;
+    world.finished("succeeds").await;
+    world.cleaned_up().await;
+    assert!(world.server.get::<TaskLaunch>(NS, "succeeds").is_none(), "it is deleted");
 
     world.launch("is-stopped", "hello");
     world.pod("is-stopped").await;

@@ -19,7 +19,7 @@ demo: ## Bring up a cluster, install the operator, launch two tasks three times 
 demo-down: ## Remove everything that the demo made
 	@tests/cluster/demo down $(CLUSTER)
 
-.PHONY: test lint unit proxy fuzz bench-proxy e2e
+.PHONY: test lint unit proxy fuzz bench bench-operator bench-proxy e2e
 # The same inputs in every run: a find of the fuzzer is for `make fuzz`, not for somebody's change.
 test: export FUZZ_SEED ?= 1
 test: lint parts unit proxy fuzz cluster-check e2e ## Run all tests, the end-to-end ones on a real cluster included
@@ -39,6 +39,11 @@ unit: ## Run all tests that need no cluster
 
 proxy: ## Run the tests of the metrics proxy with real peers
 	@peers=$$(tests/proxy/peers) && export $${peers?} && $(CARGO) test --locked --test proxy --features peers
+
+bench: bench-operator bench-proxy ## Measure all that docs/performance.md tells, in three quarters of an hour
+
+bench-operator: ## Measure the operator beside a bare client, on an API server of its own (ONLY="quick growth" for a part)
+	@$(CARGO) bench --locked --bench operator -- $(ONLY)
 
 # As many files as the system allows: each of 10,000 connections is one.
 bench-proxy: ## Measure the metrics proxy beside the Java one, in a quarter of an hour (ONLY="quick java" for a part)

@@ -16,9 +16,13 @@
 
 mod apps;
 mod doors;
+#[path = "../figures.rs"]
 mod figures;
 mod large;
 mod measure;
+#[path = "../process.rs"]
+#[allow(dead_code, reason = "shared with the bench of the operator")]
+mod process;
 mod pushes;
 mod side_by_side;
 mod start;
@@ -73,6 +77,6 @@ fn main() {
     }
     figures::print(&figures);
     if !quick && sections.len() == SECTIONS.len() {
-        figures::write(&figures);
+        figures::write("proxy.json", &figures);
     }
 }

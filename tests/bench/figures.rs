@@ -90,13 +90,13 @@ pub fn print(figures: &[Figure]) {
 }
 
 /// Into the repository, with the machine.
-pub fn write(figures: &[Figure]) {
+pub fn write(file: &str, figures: &[Figure]) {
     let mut list = vec![machine()];
     list.extend(figures.iter().map(Figure::json));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/results");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("proxy.json"), serde_json::to_string_pretty(&list).unwrap() + "\n").unwrap();
-    println!("\nwritten to tests/bench/results/proxy.json");
+    std::fs::write(folder.join(file), serde_json::to_string_pretty(&list).unwrap() + "\n").unwrap();
+    println!("\nwritten to tests/bench/results/{file}");
 }
 
 fn machine() -> Value {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::object::{Kind, Object, Part};
+use super::object::{Kind, LONG, Object, Part, abridged};
 use super::{
     ASK_AGAIN, Answer, Gone, Outcome, Stack, StackSnapshot, UNWATCHED, grafana, prometheus, quantity,
 };
@@ -172,6 +172,7 @@ fn contains(live: &Value, wanted: &Value, meaning: Meaning) -> bool {
 
 fn same(live: &str, wanted: &str, meaning: Meaning) -> bool {
     live == wanted
+        || wanted.len() > LONG && live == abridged(wanted)
         || meaning == Meaning::Amounts
             && quantity::billionths(live).is_some_and(|live| quantity::billionths(wanted) == Some(live))
 }

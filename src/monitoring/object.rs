@@ -229,8 +229,33 @@ pub(super) fn set(value: &mut Value, path: &[&str], new: Value) {
     }
 }
 
+/// Texts of ConfigMaps that are longer than this, in bytes, are kept as a digest: dashboards and rules are most of what
+/// a stack is, and are only compared.
+pub(super) const LONG: usize = 512;
+
+/// Makes what is there of an object into what is kept of it to be compared.
+pub fn as_kept(kind: Kind, live: &mut Value) {
+    let data = live.get_mut("data").filter(|_| kind == Kind::ConfigMap).and_then(Value::as_object_mut);
+    for text in data.into_iter().flat_map(|data| data.values_mut()) {
+        if let Value::String(text) = text
+            && text.len() > LONG
+        {
+            *text = abridged(text);
+        }
+    }
+}
+
+/// What is kept of a long text.
+pub(super) fn abridged(text: &str) -> String {
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
+}
+
 /// Sixteen digits that differ where `value` does.
 pub fn digest_of(value: &Value) -> String {
     let hash = digest(&SHA256, value.to_string().as_bytes());
-    hash.as_ref().iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hex(hash.as_ref().get(..8).unwrap_or_default())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

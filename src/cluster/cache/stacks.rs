@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Cached, Key, Name, Objects, Seen, Touched};
 use crate::api::seen::{SeenMonitoring, SeenStackPod, label_of};
-use crate::monitoring::object::{Kind, Part};
+use crate::monitoring::object::{Kind, Part, as_kept};
 use crate::names::label;
 
 /// Stacks, and what they are made of.
@@ -24,7 +24,7 @@ pub struct Stacks {
     pub(super) parts: BTreeMap<Kind, Objects<SeenPart>>,
 }
 
-/// An object of a stack, whole: what is compared with what it should be.
+/// An object of a stack: what is compared with what it should be.
 #[derive(Debug)]
 pub struct SeenPart {
     metadata: ObjectMeta,
@@ -32,11 +32,13 @@ pub struct SeenPart {
 }
 
 impl SeenPart {
-    /// Without `managedFields`, which are half of it, and with its kind, which items of a list do not say.
+    /// Without `managedFields`, which are half of it, with long texts of ConfigMaps abridged, and with its kind, which items of a
+    /// list do not say.
     pub fn new(kind: Kind, mut object: DynamicObject) -> Self {
         object.metadata.managed_fields = None;
         object.types = Some(TypeMeta { api_version: kind.api_version(), kind: kind.name().to_owned() });
-        let value = serde_json::to_value(&object).unwrap_or_default();
+        let mut value = serde_json::to_value(&object).unwrap_or_default();
+        as_kept(kind, &mut value);
         Self { metadata: object.metadata, value: Arc::new(value) }
     }
 }

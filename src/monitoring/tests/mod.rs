@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::object::{Kind, Object};
+use super::object::{Kind, Object, as_kept};
 use super::select::Acceptance;
 use super::{
     Answer, Installation, Outcome, Stack, StackMemory, StackPlan, StackSnapshot, TaskFilter, decide,
@@ -90,6 +90,7 @@ fn carry_out(s: &mut StackSnapshot, plan: &StackPlan) {
             live["metadata"]["uid"] = json!(format!("{:?}/{}", object.kind, object.name));
             live["metadata"]["resourceVersion"] = json!(version);
             live["metadata"]["generation"] = json!(1);
+            as_kept(object.kind, &mut live);
             s.owned.insert(object.key(), Arc::new(live));
         }
         let outcome = Outcome::Taken(version);

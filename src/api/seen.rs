@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference, Time};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Phase, TaskDefinitionSpec, TaskDefinitionStatus, TaskLaunchSpec, TaskLaunchStatus};
-use super::{TaskMonitoringSpec, TaskMonitoringStatus};
-use crate::names::{GROUP, VERSION, annotation, label};
+use super::{TaskMonitoringSpec, TaskMonitoringStatus, conditions};
+use crate::names::{GROUP, VERSION, annotation, condition, label};
 
 /// A field that may hold what this version cannot read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,6 +64,33 @@ impl SeenLaunch {
     /// The final phase, if the launch is over.
     pub fn final_phase(&self) -> Option<Phase> {
         self.status.as_result().ok()?.phase.filter(|phase| phase.is_final())
+    }
+
+    /// Of a launch that is over, only what history and children need: most launches that are there are over.
+    #[must_use]
+    pub fn thinned(self) -> Self {
+        let (Guarded::Read(spec), Guarded::Read(status)) = (&self.spec, &self.status) else { return self };
+        if self.final_phase().is_none() {
+            return self;
+        }
+        let finished = conditions::find(&status.conditions, condition::FINISHED).map(|known| Condition {
+            type_: known.type_.clone(),
+            last_transition_time: known.last_transition_time.clone(),
+            message: String::new(),
+            observed_generation: None,
+            reason: String::new(),
+            status: String::new(),
+        });
+        let status = TaskLaunchStatus {
+            phase: status.phase,
+            execution_id: status.execution_id,
+            completion_time: status.completion_time.clone(),
+            conditions: finished.into_iter().collect(),
+            ..TaskLaunchStatus::default()
+        };
+        let spec =
+            TaskLaunchSpec { definition_ref: spec.definition_ref.clone(), ..TaskLaunchSpec::default() };
+        Self { spec: Guarded::Read(spec), status: Guarded::Read(status), metadata: self.metadata }
     }
 
     /// Whether history limits leave it alone.

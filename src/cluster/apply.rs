@@ -7,9 +7,8 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::cache::{Key, Name};
+use super::cache::{Key, Name, job_of};
 use super::error::{Error, api_status};
-use super::observe::job_of;
 use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch};
 use crate::api::{TaskDefinitionStatus, TaskLaunchStatus};
 use crate::launch::retention::Finished;
@@ -147,7 +146,12 @@ impl Cluster {
         let before = s.launch.status.as_result().cloned().unwrap_or_default();
         let patch = status_patch(&over, json!(before), json!(status));
         match api.patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(written) => Ok(self.cache.lock().wrote(written, &over)),
+            Ok(written) => {
+                if written.final_phase().is_some() {
+                    self.memories.forget(name);
+                }
+                Ok(self.cache.lock().wrote(written, &over))
+            }
             Err(e) if code(&e) == Some(404) => Ok(Vec::new()),
             Err(e) => Err(Error::request("patch", format!("status of TaskLaunch {name}"), e)),
         }

@@ -3,21 +3,23 @@
 
 mod active;
 mod namesakes;
+mod past;
 mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
-use crate::api::seen::{SeenDefinition, SeenJob, SeenLaunch, SeenPod, label_of};
+use crate::api::seen::{JobStatus, SeenDefinition, SeenJob, SeenLaunch, SeenPod, label_of};
 use crate::api::{Phase, conditions};
 use crate::launch::retention::Finished;
-use crate::names::{condition, label};
+use crate::names::{condition, job_name, label};
 use active::Active;
 pub use active::Counts;
 use namesakes::Namesakes;
@@ -64,6 +66,14 @@ pub enum Key {
     History(Name),
     /// A stack.
     Stack(Name),
+}
+
+impl Key {
+    /// How long it may wait. Launches that end in one second are counted once: history leaves each of them alone for
+    /// longer anyway.
+    pub fn pause(&self) -> Duration {
+        if matches!(self, Self::History(_)) { Duration::from_secs(1) } else { Duration::ZERO }
+    }
 }
 
 /// Objects of one kind. After a relist, what is no longer listed counts as deleted, and what did not change does
@@ -170,13 +180,17 @@ impl Cache {
 
 /// A kind that is cached: how an event of it changes what is seen, and what must be looked at again.
 pub trait Cached: Resource<DynamicType = ()> + Sized {
+    /// Whether it is listed after the launches: then nothing is kept, not even for a moment, of what belongs to
+    /// those that are over.
+    const AFTER_LAUNCHES: bool = false;
+
     /// Takes an event in.
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key>;
 }
 
 impl Cached for SeenLaunch {
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
-        let touched = seen.launches.take(event);
+        let touched = seen.launches.take(map(event, SeenLaunch::thinned));
         touched.iter().flat_map(|t| seen.index_launch(t)).collect()
     }
 }
@@ -198,20 +212,37 @@ impl Cached for SeenDefinition {
 }
 
 impl Cached for SeenJob {
+    const AFTER_LAUNCHES: bool = true;
+
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        if let Event::Apply(job) | Event::InitApply(job) = &event
+            && let Some(name) = seen.of_the_past(job)
+        {
+            seen.jobs.by_name.remove(&name);
+            return Vec::new();
+        }
         let touched = seen.jobs.take(event);
-        let launches =
-            touched.iter().filter_map(|t| launch_of(&t.name, t.new.as_ref().or(t.old.as_ref())?.meta()));
-        let keys = launches.flat_map(|launch| {
+        let keys = touched.iter().filter_map(|t| {
+            let launch = launch_of(&t.name, t.new.as_ref().or(t.old.as_ref())?.meta())?;
             let children = seen.children.get(&launch).into_iter().flatten().cloned();
-            children.chain([launch.clone()]).map(Key::Launch).collect::<Vec<_>>()
+            // Whoever made the Job knows that it is there.
+            let itself = (!is_just_made(t)).then(|| launch.clone());
+            Some(children.chain(itself).map(Key::Launch).collect::<Vec<_>>())
         });
-        keys.collect()
+        keys.flatten().collect()
     }
 }
 
 impl Cached for SeenPod {
+    const AFTER_LAUNCHES: bool = true;
+
     fn take(seen: &mut Seen, event: Event<Self>) -> Vec<Key> {
+        if let Event::Apply(pod) | Event::InitApply(pod) = &event
+            && let Some(name) = seen.of_a_past_job(pod)
+        {
+            seen.pods.by_name.remove(&name);
+            return Vec::new();
+        }
         let mut keys = Vec::new();
         for t in seen.pods.take(event) {
             let Some(pod) = t.new.as_ref().or(t.old.as_ref()) else {
@@ -234,6 +265,20 @@ impl Cached for SeenPod {
         }
         keys
     }
+}
+
+fn map<T>(event: Event<T>, change: impl FnOnce(T) -> T) -> Event<T> {
+    match event {
+        Event::Apply(object) => Event::Apply(change(object)),
+        Event::InitApply(object) => Event::InitApply(change(object)),
+        other => other,
+    }
+}
+
+/// A Job that says nothing yet and is held back by nobody.
+fn is_just_made(t: &Touched<SeenJob>) -> bool {
+    let says_nothing = |job: &Arc<SeenJob>| job.status == JobStatus::default() && !job.spec.suspend;
+    t.old.is_none() && t.new.as_ref().is_some_and(says_nothing)
 }
 
 /// Kubernetes compares the versions of one object as numbers; what is no number is only equal or different.
@@ -287,6 +332,11 @@ fn drop_from(index: &mut BTreeMap<Name, BTreeSet<Name>>, at: &Name, launch: &Nam
 }
 
 impl Seen {
+    /// Whether the launches have been listed once.
+    pub fn knows_launches(&self) -> bool {
+        self.launches.synced
+    }
+
     /// Whether all kinds have been listed once.
     pub fn is_synced(&self) -> bool {
         self.launches.synced
@@ -307,6 +357,7 @@ impl Seen {
             let definition = definition_of(&t.name, new);
             if new.final_phase().is_some() {
                 self.gone_pods.remove(&t.name);
+                self.forget_run(&t.name, new);
                 keys.extend(definition.map(Key::History));
             } else {
                 if let Some(definition) = definition {
@@ -421,8 +472,21 @@ impl Seen {
         if current.as_deref() != Some(over) {
             return Vec::new();
         }
-        SeenLaunch::take(self, Event::Apply(written))
+        let has_ended = written.final_phase().is_some();
+        let job = job_of(&name, &written);
+        let mut keys = SeenLaunch::take(self, Event::Apply(written));
+        if has_ended && !self.jobs.by_name.contains_key(&job) {
+            // Nothing is left to be done for it.
+            keys.retain(|key| !matches!(key, Key::Launch(launch) if *launch == name));
+        }
+        keys
     }
+}
+
+/// Name of a launch's Job.
+pub(super) fn job_of(name: &Name, launch: &SeenLaunch) -> Name {
+    let uid = launch.metadata.uid.as_deref().unwrap_or_default();
+    name.sibling(&job_name(&name.name, uid))
 }
 
 fn owned(pod: &SeenPod, job_uid: &str) -> bool {

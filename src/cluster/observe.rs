@@ -8,14 +8,14 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
-use super::cache::{Name, sort_by_age};
+use super::cache::{Name, job_of, sort_by_age};
 use super::error::Error;
 use super::{Clock, Cluster};
 use crate::api::seen::{SeenJob, SeenLaunch, SeenPod};
 use crate::facts::{self, Facts};
 use crate::launch::arrival::{self, Arrival, Asked};
 use crate::launch::{Evidence, LaunchSnapshot, MadeJob, Parent, Want};
-use crate::names::{job_name, label};
+use crate::names::label;
 
 /// The machine's clock: the only place that reads it.
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
@@ -190,12 +190,6 @@ async fn observe_arrival(facts: &Facts, run: Option<&Asked>) -> Arrival {
             Arrival::Unreachable(format!("TaskMonitoring {} has no proxy that can be asked", run.stack))
         }
     }
-}
-
-/// Name of a launch's Job.
-pub(super) fn job_of(name: &Name, launch: &SeenLaunch) -> Name {
-    let uid = launch.metadata.uid.as_deref().unwrap_or_default();
-    Name::new(name.namespace.as_str(), job_name(&name.name, uid))
 }
 
 /// A parent's id is on its Job long before it is in its status.

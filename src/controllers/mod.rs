@@ -247,7 +247,8 @@ async fn reconcile(cluster: &Cluster, queue: &Queue<Key>, key: Key) {
     match result {
         Some(Ok(done)) => {
             for other in done.keys {
-                queue.add(other, Duration::ZERO);
+                let pause = other.pause();
+                queue.add(other, pause);
             }
             if let Some(later) = done.later {
                 queue.add(later, LATER);

@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::SYNC_POLL;
 use super::queue::Queue;
 use crate::api::seen::SeenDefinition;
 use crate::cluster::cache::{Cache, Cached, Counts, Key, SeenPart};
@@ -29,6 +30,10 @@ pub(super) struct Feed {
     pub(super) readiness: Arc<Readiness>,
 }
 
+/// Objects of one page of a list. A page is decoded as a whole: with the usual 500 that was 20 MiB, which no allocator
+/// gives back.
+const PAGE: u32 = 100;
+
 /// Watches one kind in one namespace, or in all, for ever.
 pub(super) async fn watch<T>(client: Client, namespace: Option<String>, selector: Option<&str>, feed: Feed)
 where
@@ -40,12 +45,18 @@ where
     let kind = format!("{}{of}", T::kind(&()));
     let what = namespace.as_ref().map_or_else(|| kind.clone(), |ns| format!("{kind} in namespace {ns}"));
     feed.readiness.wait_for(&what, "first list");
+    while T::AFTER_LAUNCHES && !feed.cache.lock().knows_launches() {
+        tokio::time::sleep(SYNC_POLL).await;
+    }
     let api: Api<T> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
-    let config =
-        watcher::Config { label_selector: selector.map(str::to_owned), ..watcher::Config::default() };
+    let config = watcher::Config {
+        label_selector: selector.map(str::to_owned),
+        page_size: Some(PAGE),
+        ..watcher::Config::default()
+    };
     // The watcher resumes by itself where a watch ends, fails, or is silent for five minutes.
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut listed = false;
@@ -81,7 +92,8 @@ fn take<T: Cached>(event: Result<Event<T>, watcher::Error>, what: &str, listed: 
         feed.metrics.in_phase(phase, change);
     }
     for key in keys {
-        feed.queue.add(key, Duration::ZERO);
+        let pause = key.pause();
+        feed.queue.add(key, pause);
     }
     if listed {
         feed.readiness.arrived(what);
@@ -97,7 +109,7 @@ pub(super) async fn watch_parts(client: Client, namespace: Option<String>, kind:
         Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
         None => Api::all_with(client, &resource(kind)),
     };
-    let config = watcher::Config::default().labels(label::MONITORING);
+    let config = watcher::Config::default().labels(label::MONITORING).page_size(PAGE);
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut listed = false;
     while let Some(event) = events.next().await {

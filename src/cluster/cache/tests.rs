@@ -132,6 +132,85 @@ fn what_was_written_is_seen_at_once_unless_something_newer_was() {
     assert_eq!(seen.wrote(launch("gone", 11, "d", &json!({})), "9"), []);
 }
 
+/// Job and pod of launch `l`, both over.
+fn run_of(l: &SeenLaunch, version: u64) -> (SeenJob, SeenPod) {
+    let name = job_of(&name("l"), l).name;
+    let mut job = job(&name, version, "l");
+    job.metadata.owner_references.as_mut().unwrap()[0].uid = l.metadata.uid.clone().unwrap();
+    job.metadata.annotations = Some([(label::EXECUTION_ID.to_owned(), "7".to_owned())].into());
+    job.status =
+        serde_json::from_value(json!({"conditions": [{"type": "Complete", "status": "True"}]})).unwrap();
+    (job, pod(&format!("{name}-x"), version + 1, &name, 1))
+}
+
+fn kept(seen: &Seen) -> (usize, usize) {
+    (seen.jobs.by_name.len(), seen.pods.by_name.len())
+}
+
+#[test]
+fn nothing_is_kept_of_a_run_that_is_over() {
+    let mut seen = Seen::default();
+    let l = launch("l", 1, "d", &json!({}));
+    let (job, pod) = run_of(&l, 2);
+    put(&mut seen, l);
+    assert_eq!(put(&mut seen, job.clone()), [launch_key("l")]);
+    put(&mut seen, pod.clone());
+    assert_eq!(kept(&seen), (1, 1));
+    let mut over = finished_at("Succeeded", 5);
+    over["executionId"] = json!(7);
+    assert_eq!(seen.wrote(launch("l", 4, "d", &over), "1"), [Key::History(name("d"))]);
+    assert_eq!(kept(&seen), (0, 0));
+    // Whether later or listed anew, after a restart.
+    assert_eq!((put(&mut seen, job.clone()), put(&mut seen, pod.clone())), (vec![], vec![]));
+    assert_eq!((list(&mut seen, [job.clone()]), list(&mut seen, [pod])), (vec![], vec![]));
+    assert_eq!((kept(&seen), seen.highest_execution_id()), ((0, 0), 7));
+    assert_eq!(remove(&mut seen, job), []);
+}
+
+#[test]
+fn a_run_that_is_not_over_as_its_launch_says_is_kept() {
+    let mut seen = Seen::default();
+    let mut over = finished_at("Failed", 5);
+    let l = launch("l", 1, "d", &over);
+    let (ended, pod) = run_of(&l, 2);
+    let mut alive = ended.clone();
+    alive.status = JobStatus::default();
+    put(&mut seen, l);
+    put(&mut seen, alive);
+    assert_eq!(kept(&seen), (1, 0), "it runs: it is to be ended");
+    // Only the Job knows its execution id.
+    let mut ended = ended;
+    ended.metadata.resource_version = Some("4".into());
+    put(&mut seen, ended.clone());
+    assert_eq!((kept(&seen), seen.highest_execution_id()), ((1, 0), 7));
+    over["executionId"] = json!(7);
+    put(&mut seen, launch("l", 5, "d", &over));
+    assert_eq!(kept(&seen), (0, 0));
+    // The pod of another launch of that name may be seen before the launch.
+    let mut successor = pod;
+    successor.metadata.owner_references.as_mut().unwrap()[0].name = "l-successor".into();
+    put(&mut seen, successor);
+    assert_eq!(kept(&seen), (0, 1));
+}
+
+#[test]
+fn a_launch_that_is_over_is_kept_thin() {
+    let mut seen = Seen::default();
+    let mut said = finished_at("Failed", 5);
+    said["message"] = json!("why");
+    said["conditions"] = json!([
+        {"type": "Started", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        {"type": "Finished", "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+    ]);
+    put(&mut seen, launch("l", 1, "d", &said));
+    let kept = seen.launch(&name("l")).unwrap();
+    let status = kept.status.as_result().unwrap();
+    assert_eq!((status.message.as_deref(), status.conditions.len()), (None, 1));
+    assert_eq!(finished(&seen, "d"), [vec![], vec!["l".to_owned()]]);
+    put(&mut seen, launch("l", 2, "d", &json!({"phase": "Running", "message": "why"})));
+    assert_eq!(seen.launch(&name("l")).unwrap().status.as_result().unwrap().message.as_deref(), Some("why"));
+}
+
 #[test]
 fn a_definition_wakes_its_unfinished_launches_only() {
     let mut seen = Seen::default();
@@ -155,7 +234,7 @@ fn a_parents_job_or_status_wakes_its_unfinished_children() {
         put(&mut seen, launch("mother", 2, "d", &json!({}))),
         [launch_key("mother"), launch_key("child")]
     );
-    assert_eq!(put(&mut seen, job("job", 3, "mother")), [launch_key("child"), launch_key("mother")]);
+    assert_eq!(put(&mut seen, job("job", 3, "mother")), [launch_key("child")], "its maker knows of it");
     put(&mut seen, child("child", 4, "mother", &finished_at("Succeeded", 1)));
     assert_eq!(remove(&mut seen, job("job", 3, "mother")), [launch_key("mother")]);
     let mut unlabelled = job("x", 5, "mother");

@@ -265,13 +265,13 @@ async fn throttle(client: &Client, mut over: watch::Receiver<bool>) {
     }
 }
 
-/// Requests of the operator that were answered with this code, by its own count.
-async fn answered(client: &Client, code: u16) -> f64 {
-    let pod = operator::wait_for_another(client, &[]).await.name_any();
-    let uri = format!("/api/v1/namespaces/{}/pods/{pod}:8080/proxy/metrics", operator::NAMESPACE);
-    let text = client.request_text(http::Request::get(uri).body(Vec::new()).unwrap()).await.unwrap();
-    let ours =
-        |l: &&str| l.starts_with("millrace_api_requests_total{") && l.contains(&format!("code=\"{code}\""));
+/// How many requests of the operator the API server has turned away, by its own count.
+async fn turned_away(client: &Client) -> f64 {
+    let text = client.request_text(http::Request::get("/metrics").body(Vec::new()).unwrap()).await.unwrap();
+    let ours = |l: &&str| {
+        l.starts_with("apiserver_flowcontrol_rejected_requests_total{")
+            && l.contains(&format!("flow_schema=\"{THROTTLE}\""))
+    };
     text.lines().filter(ours).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
@@ -279,7 +279,7 @@ async fn answered(client: &Client, code: u16) -> f64 {
 async fn launches_end_although_the_api_server_turns_the_operator_away_most_of_the_time() {
     alone("throttled", async |t: &Space| {
         define(t).await;
-        let before = answered(&t.client, 429).await;
+        let before = turned_away(&t.client).await;
         let (sender, over) = watch::channel(false);
         let work = join(run_all(t, Chance(seed()), 40, 400, sender), throttle(&t.client, over));
         let result = AssertUnwindSafe(work).catch_unwind().await;
@@ -288,7 +288,7 @@ async fn launches_end_although_the_api_server_turns_the_operator_away_most_of_th
         if let Err(panic) = result {
             std::panic::resume_unwind(panic);
         }
-        let refused = answered(&t.client, 429).await - before;
+        let refused = turned_away(&t.client).await - before;
         eprintln!("{refused} requests were answered with 429");
         assert!(refused >= 10.0, "the operator was hardly turned away: {refused}");
         // Each is tried again with a pause that grows: no storm.
